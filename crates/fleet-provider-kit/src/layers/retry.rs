@@ -45,7 +45,9 @@ impl Retry {
         F: Future<Output = Result<T>> + Send,
     {
         let mut unknown: Option<ProviderError> = None;
-        for number in 1.. {
+        let mut number = 0;
+        loop {
+            number += 1;
             let error = match attempt().await {
                 Ok(value) => return Ok(value),
                 Err(error) => settled(repeat, unknown.take(), error),
@@ -57,7 +59,6 @@ impl Retry {
             tokio::time::sleep(self.pause(number, &error)).await;
             unknown = error.maybe_applied.then_some(error);
         }
-        unreachable!("the loop returns at the last try")
     }
 
     /// Full jitter, but never before the cloud says to come back.
