@@ -4,6 +4,8 @@
 //! a call has acknowledged survives SIGKILL and power loss at the next instant; a commit is all or nothing
 //! and compares versions, so a stale writer changes nothing. No secret is ever handed to a store.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -11,7 +13,7 @@ use fleet_types::{Event, JobId, MachineRow, Realm, RealmId, Timestamp, Token};
 use serde_json::Value;
 use std::fmt::Debug;
 
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, Tuning};
 
 /// A job as stored: facts that never change, and the lifecycle's state.
 #[derive(Clone, Debug, PartialEq)]
