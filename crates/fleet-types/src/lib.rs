@@ -24,7 +24,7 @@ pub mod tree;
 
 pub use accelerator::{Accelerator, AcceleratorRequest};
 pub use checkpoint::{CheckpointId, CheckpointManifest};
-pub use event::{Event, EventBody, LogLine, LogStream};
+pub use event::{Event, EventBody, LogLine, LogStream, RankedPlace};
 pub use fault::{Fault, Refusal, Scope};
 pub use id::{Epoch, FleetId, InstanceId, JobId, ProviderId, RealmId, Token};
 pub use instance::{Address, DeathCause, Instance, InstanceState};

@@ -1,0 +1,109 @@
+//! What can happen to a job, as the edges report it.
+//!
+//! Invariant: every report that belongs to a machine carries its epoch; one below the epochs that the
+//! state still cares for changes nothing.
+
+use crate::PlannedPlace;
+use fleet_types::{
+    Address, CheckpointId, DeathCause, Epoch, Instance, Outcome, Refusal, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// How a task ended on its machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code; 128 + signal where a signal killed it.
+    pub code: i32,
+    /// It failed in `setup`.
+    pub in_setup: bool,
+    /// It had been told to stop before it ended.
+    pub stopped: bool,
+    /// It created `$FLEET_DONE_FILE`.
+    pub done: bool,
+    pub at: Timestamp,
+}
+
+/// One report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The job may begin: nothing stands before it.
+    Begin,
+    /// The job before it in the pipeline ended otherwise than well.
+    PredecessorEnded { outcome: Outcome },
+    /// The plan of `round`, best first.
+    Planned { round: u32, places: Vec<PlannedPlace>, rejected: usize, reasons: Vec<String> },
+    /// No cloud could be asked.
+    PlanFailed { round: u32, reason: String, credentials: bool },
+    /// A create was accepted.
+    Accepted { epoch: Epoch, offer: u32, instance: Box<Instance> },
+    /// A create was refused; nothing was made.
+    Refused { epoch: Epoch, offer: u32, refusal: Refusal },
+    /// Nobody knows what came of a create.
+    Unresolved { epoch: Epoch, offer: u32 },
+    /// It was looked for until it could not be missed, and is not there.
+    Absent { epoch: Epoch, offer: u32 },
+    /// The machine has an address.
+    Addressed { epoch: Epoch, address: Address, user: String },
+    /// SSH and agent answer.
+    Connected { epoch: Epoch, host: String },
+    /// Everything is in place; the task may start.
+    Prepared { epoch: Epoch },
+    /// The machine cannot be used: wrong host key, no room, agent does not run.
+    Unfit { epoch: Epoch, reason: String },
+    /// The task runs.
+    Started { epoch: Epoch, at: Timestamp, restored: Option<(CheckpointId, u64)> },
+    /// The cloud will take the machine.
+    Notice { epoch: Epoch, source: String, deadline: Timestamp },
+    /// A checkpoint was published.
+    Saved { epoch: Epoch, number: u32, taken_at: Timestamp, bytes: u64, files: usize },
+    /// The task ended; no process of it is left.
+    Exited { epoch: Epoch, exit: Exit },
+    /// All that the ended task left is home.
+    Settled { epoch: Epoch },
+    /// It has not been heard of since then.
+    Silent { epoch: Epoch, since: Timestamp },
+    /// Silent for so long, all of it while we were awake and its cloud called it running, that it is given up.
+    Lost { epoch: Epoch },
+    /// It is heard again.
+    Heard { epoch: Epoch },
+    /// Proof that the machine's task is dead.
+    Dead { epoch: Epoch, cause: DeathCause, at: Timestamp },
+    /// A terminate was accepted, or the machine is proven gone: billing is over.
+    Released { epoch: Epoch, at: Timestamp },
+    /// Somebody wants the job to end.
+    Cancel { reason: String },
+    /// Time has passed; limits are looked at.
+    Tick,
+}
+
+impl Happening {
+    /// The epoch that the report speaks of, where it speaks of one.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Accepted { epoch, .. }
+            | Self::Refused { epoch, .. }
+            | Self::Unresolved { epoch, .. }
+            | Self::Absent { epoch, .. }
+            | Self::Addressed { epoch, .. }
+            | Self::Connected { epoch, .. }
+            | Self::Prepared { epoch }
+            | Self::Unfit { epoch, .. }
+            | Self::Started { epoch, .. }
+            | Self::Notice { epoch, .. }
+            | Self::Saved { epoch, .. }
+            | Self::Exited { epoch, .. }
+            | Self::Settled { epoch }
+            | Self::Silent { epoch, .. }
+            | Self::Lost { epoch }
+            | Self::Heard { epoch }
+            | Self::Dead { epoch, .. }
+            | Self::Released { epoch, .. } => Some(*epoch),
+            Self::Begin
+            | Self::PredecessorEnded { .. }
+            | Self::Planned { .. }
+            | Self::PlanFailed { .. }
+            | Self::Cancel { .. }
+            | Self::Tick => None,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The router: what holds in every phase, then the phase's own file.
+
+use crate::phase::{
+    connecting, finished, launching, limits, planning, preparing, queued, recovering, running,
+    stopping,
+};
+use crate::{Happening, JobFacts, JobState, Phase, Turn};
+use fleet_types::{CheckpointId, EventBody, Timestamp, Usd};
+
+/// Takes one step. `accrued` is what the job has cost up to `now`.
+pub fn step<'a>(
+    facts: &'a JobFacts,
+    state: JobState,
+    happening: Happening,
+    now: Timestamp,
+    accrued: Usd,
+) -> Turn<'a> {
+    let mut turn = Turn::new(facts, state, now, accrued);
+    route(&mut turn, happening);
+    limits::after(&mut turn);
+    turn
+}
+
+fn route(turn: &mut Turn<'_>, happening: Happening) {
+    match &happening {
+        Happening::Cancel { reason } => return stopping::cancel(turn, reason),
+        Happening::Released { epoch, at } => {
+            turn.release(*epoch, *at);
+            recovering::released(turn, *epoch);
+            return stopping::advance(turn);
+        }
+        Happening::Saved { .. } => return saved(turn, &happening),
+        Happening::Addressed { epoch, address, user } => {
+            if let Some(attempt) = turn.attempt_mut(*epoch) {
+                attempt.address = Some(address.clone());
+                attempt.user.clone_from(user);
+            }
+            return;
+        }
+        Happening::Tick => {
+            limits::tick(turn);
+            recovering::tick(turn);
+        }
+        _ => {}
+    }
+    if let Some(epoch) = happening.epoch() {
+        if turn.is_outgoing(epoch) {
+            return recovering::step(turn, happening);
+        }
+        if !turn.is_current(epoch) {
+            return launching::stray(turn, &happening);
+        }
+    }
+    match &turn.state.phase {
+        Phase::Queued => queued::step(turn, happening),
+        Phase::Planning { .. } => planning::step(turn, happening),
+        Phase::Launching { .. } => launching::step(turn, happening),
+        Phase::Connecting { .. } => connecting::step(turn, happening),
+        Phase::Preparing { .. } => preparing::step(turn, happening),
+        Phase::Running { .. } => running::step(turn, happening),
+        Phase::Stopping { .. } => stopping::step(turn, happening),
+        Phase::Finished { .. } => finished::step(turn, happening),
+    }
+}
+
+/// A published checkpoint counts in every phase, for whichever attempt made it.
+fn saved(turn: &mut Turn<'_>, happening: &Happening) {
+    let Happening::Saved { epoch, number, taken_at, bytes, files } = happening else { return };
+    let Some(attempt) = turn.attempt_mut(*epoch) else { return };
+    if attempt.checkpoint.is_some_and(|have| have >= *number) {
+        return;
+    }
+    attempt.checkpoint = Some(*number);
+    attempt.saved_until = Some(*taken_at);
+    let id = CheckpointId { epoch: *epoch, number: *number };
+    turn.state.checkpoint = turn.state.checkpoint.max(Some(id));
+    turn.emit(EventBody::Saved { epoch: *epoch, number: *number, bytes: *bytes, files: *files });
+}
