@@ -1,8 +1,9 @@
-//! A rate gate: calls pass with a least distance between them, after a burst.
+//! Rate gates: calls pass with a least distance between them.
 //!
 //! Clouds that punish fast callers without saying when to come back need one gate an endpoint on our
-//! side. This is the only place where a driver may wait. Invariant: passes are granted in order and never
-//! faster than the rate, from however many tasks; a pass that is cancelled while waiting is still spent.
+//! side. This is the only place where a driver may wait. Invariants: a [`Gate`] grants turns in order and
+//! never faster than its rate, from however many tasks; a [`Turnstile`] keeps its distance as the cloud
+//! measures it, whatever the network does, because the next call starts only after the last one's answer.
 
 use fleet_types::TimeScale;
 use std::sync::Mutex;
@@ -52,6 +53,59 @@ impl Gate {
     }
 }
 
+/// Lets one call through at a time, with a least distance from the end of one to the start of the next.
+///
+/// For endpoints that are called rarely and punish the smallest haste. A call that hangs holds the others.
+#[derive(Debug)]
+pub struct Turnstile {
+    interval: Duration,
+    /// When the next call may start.
+    next: tokio::sync::Mutex<Instant>,
+}
+
+impl Turnstile {
+    /// A turnstile with `interval`, stretched by the time scale, between calls.
+    pub fn new(interval: Duration, scale: TimeScale) -> Self {
+        Self { interval: scale.span(interval), next: tokio::sync::Mutex::new(Instant::now()) }
+    }
+
+    /// Runs a call when its turn comes. One that is dropped midway keeps the distance too.
+    pub async fn run<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut turn = Turn { next: self.next.lock().await, interval: self.interval };
+        tokio::time::sleep_until(*turn.next).await;
+        turn.used();
+        call.await
+    }
+
+    /// Moves the next turn away, after the cloud complained.
+    pub async fn hold_off(&self, span: Duration) {
+        let mut next = self.next.lock().await;
+        *next = (*next).max(Instant::now() + span);
+    }
+}
+
+/// The right to call, until it is dropped.
+struct Turn<'a> {
+    next: tokio::sync::MutexGuard<'a, Instant>,
+    interval: Duration,
+}
+
+impl Turn<'_> {
+    fn used(&mut self) {
+        *self.next = Instant::now() + self.interval;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // A turn that was given up while waiting is later than now already.
+        let done = Instant::now() + self.interval;
+        if *self.next <= done {
+            *self.next = done;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +134,46 @@ mod tests {
             gate.hold_off_from(now, Duration::from_secs(12));
             assert_eq!(gate.reserve(now).duration_since(now).as_secs(), 12);
         }
+    }
+
+    #[tokio::test]
+    async fn a_turnstile_measures_from_the_end_of_a_call() {
+        let interval = Duration::from_millis(40);
+        let stile = Turnstile::new(interval, TimeScale::default());
+        let spans = futures(&stile).await;
+        for pair in spans.windows(2) {
+            assert!(pair[1].0 >= pair[0].1 + interval, "{pair:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_call_keeps_the_distance() {
+        let interval = Duration::from_millis(40);
+        let stile = Turnstile::new(interval, TimeScale::default());
+        let hang = stile.run(std::future::pending::<()>());
+        assert!(tokio::time::timeout(Duration::from_millis(10), hang).await.is_err());
+        let dropped = Instant::now();
+        let started = stile.run(async { Instant::now() }).await;
+        assert!(started + Duration::from_millis(5) >= dropped + interval);
+        stile.hold_off(Duration::from_millis(60)).await;
+        let complained = Instant::now();
+        assert!(
+            stile.run(async { Instant::now() }).await >= complained + Duration::from_millis(55)
+        );
+    }
+
+    /// Start and end of three calls that want to run at once, sorted.
+    async fn futures(stile: &Turnstile) -> Vec<(Instant, Instant)> {
+        let call = || {
+            stile.run(async {
+                let start = Instant::now();
+                tokio::task::yield_now().await;
+                (start, Instant::now())
+            })
+        };
+        let (a, b, c) = tokio::join!(call(), call(), call());
+        let mut spans = vec![a, b, c];
+        spans.sort();
+        spans
     }
 }

@@ -7,7 +7,7 @@
 use crate::fault::{self, call};
 use fleet_provider::{ProviderError, Result};
 use fleet_provider_kit::http::Method;
-use fleet_provider_kit::{Call, Client, ClientSettings, Effect, Gate, Reply, wire};
+use fleet_provider_kit::{Call, Client, ClientSettings, Effect, Gate, Reply, Turnstile, wire};
 use fleet_types::{Fault, Scope, TimeScale};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -21,10 +21,10 @@ pub(crate) struct VastClient {
     http: Client,
     scale: TimeScale,
     search: Gate,
-    take: Gate,
-    list: Gate,
-    show: Gate,
-    destroy: Gate,
+    take: Turnstile,
+    list: Turnstile,
+    show: Turnstile,
+    destroy: Turnstile,
 }
 
 impl VastClient {
@@ -35,16 +35,17 @@ impl VastClient {
             secrets: vec![key.clone()],
             total: Duration::from_secs(60),
         })?;
-        let gate = |millis, burst| Gate::new(Duration::from_millis(millis), burst, scale);
-        // The documented least distances; searches are ten a minute.
+        let stile = |millis| Turnstile::new(Duration::from_millis(millis), scale);
         Ok(Self {
             http,
             scale,
-            search: gate(6_000, 8),
-            take: gate(4_500, 1),
-            list: gate(1_000, 1),
-            show: gate(2_000, 1),
-            destroy: gate(3_000, 1),
+            // Ten searches a minute: four at once and six in the minute after.
+            search: Gate::new(Duration::from_secs(10), 4, scale),
+            // The documented least distances.
+            take: stile(4_500),
+            list: stile(1_000),
+            show: stile(2_000),
+            destroy: stile(3_000),
         })
     }
 
@@ -57,20 +58,17 @@ impl VastClient {
 
     /// Takes an offer. The answer is returned whatever it says: a refusal may have left a contract.
     pub(crate) async fn take(&self, ask: u64, body: Value) -> Result<Reply> {
-        self.take.pass().await;
         let path = format!("/api/v0/asks/{ask}/");
-        let reply =
-            self.http.send(Call::new(call::TAKE, Method::PUT, path, Effect::Create).body(body));
-        let reply = reply.await?;
+        let call = Call::new(call::TAKE, Method::PUT, path, Effect::Create).body(body);
+        let reply = self.take.run(self.http.send(call)).await?;
         if reply.status() == 429 {
-            self.take.hold_off(self.scale.span(fault::PENALTY));
+            self.take.hold_off(self.scale.span(fault::PENALTY)).await;
         }
         Ok(reply)
     }
 
     /// One page of the account's instances, optionally of one label or id.
     pub(crate) async fn page(&self, filter: Option<&Value>, after: Option<&str>) -> Result<Value> {
-        self.list.pass().await;
         let mut call = Call::get(call::LIST, "/api/v1/instances/").query("limit", PAGE);
         call = call.query("order_by", r#"[{"col":"id","dir":"asc"}]"#);
         if let Some(filter) = filter {
@@ -79,22 +77,20 @@ impl VastClient {
         if let Some(token) = after {
             call = call.query("after_token", token);
         }
-        self.good(call).await
+        self.list.run(self.good(call)).await
     }
 
     /// One instance.
     pub(crate) async fn show(&self, id: u64) -> Result<Value> {
-        self.show.pass().await;
         let call = Call::get(call::SHOW, format!("/api/v0/instances/{id}/"));
-        self.good(call.query("owner", "me")).await
+        self.show.run(self.good(call.query("owner", "me"))).await
     }
 
     /// Ends an instance for good.
     pub(crate) async fn destroy(&self, id: u64) -> Result<()> {
-        self.destroy.pass().await;
         let path = format!("/api/v0/instances/{id}/");
         let call = Call::new(call::DESTROY, Method::DELETE, path, Effect::Change).body(json!({}));
-        self.good(call).await.map(drop)
+        self.destroy.run(self.good(call)).await.map(drop)
     }
 
     /// Who the key belongs to.
