@@ -109,11 +109,20 @@ impl Machine {
     ///
     /// Returns when its SSH server listens. Fails with the machine's own last words.
     pub async fn start(program: &Path, spec: MachineSpec) -> io::Result<Machine> {
+        Machine::start_at_most(program, spec, Isolation::PrivateRoot).await
+    }
+
+    /// As [`Machine::start`], with no more isolation than `strongest`.
+    pub async fn start_at_most(
+        program: &Path,
+        spec: MachineSpec,
+        strongest: Isolation,
+    ) -> io::Result<Machine> {
         if !spec.dir.is_absolute() {
             return Err(io::Error::other("the directory of a machine must be absolute"));
         }
         files::prepare(&spec)?;
-        for isolation in Isolation::to_try() {
+        for isolation in Isolation::to_try(strongest) {
             if let Some(machine) = boot(program, &spec, isolation).await? {
                 tracing::debug!(id = %spec.id, pid = machine.pid, %isolation, "machine up");
                 return Ok(machine);

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -18,9 +19,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User, geteuid};
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::unix::pipe;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::reaper::Reaper;
@@ -35,6 +37,9 @@ const STDIN_BUFFER: usize = 256 << 20;
 const PIPE: i32 = 1 << 20;
 
 const CHUNK: usize = 256 << 10;
+
+/// How long the output of a command that was hung up on is still read.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// SSH's number for stderr.
 const STDERR: u32 = 1;
@@ -134,27 +139,38 @@ async fn converse(
         return Err(io::Error::other("the command has no pipes"));
     };
     let stdin = pipe::Sender::from_owned_fd(widened(stdin.into()))?;
-    let stdout = pipe::Receiver::from_owned_fd(widened(stdout.into()))?;
-    let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+    let mut stdout = pipe::Receiver::from_owned_fd(widened(stdout.into()))?;
+    let mut stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
     let hang_up = CancellationToken::new();
     let (queue, queued) = mpsc::unbounded_channel();
     let feeding = tokio::spawn(feed(stdin, queued));
     let listening = tokio::spawn(listen(read, group, queue, hang_up.clone()));
     let output = async {
-        tokio::join!(forward(stdout, write, None), forward(stderr, write, Some(STDERR)), async {
-            if let Ok(status) = status.await {
-                let _gone = write.exit_status(status).await;
+        tokio::join!(
+            forward(&mut stdout, write, None),
+            forward(&mut stderr, write, Some(STDERR)),
+            async {
+                if let Ok(status) = status.await {
+                    let _gone = write.exit_status(status).await;
+                }
             }
-        })
+        )
     };
-    tokio::select! {
-        _ended = output => {}
-        () = hang_up.cancelled() => {
-            let _already_dead = killpg(group, Signal::SIGHUP);
-        }
-    }
+    let hung_up = tokio::select! {
+        _ended = output => false,
+        () = hang_up.cancelled() => true,
+    };
     feeding.abort();
     listening.abort();
+    if hung_up {
+        let _already_dead = killpg(group, Signal::SIGHUP);
+        // A handler of the signal that says something must not die of it.
+        let (mut nowhere, mut nowhere_else) = (sink(), sink());
+        let last_words = async {
+            tokio::join!(copy(&mut stdout, &mut nowhere), copy(&mut stderr, &mut nowhere_else))
+        };
+        let _late = timeout(GRACE, last_words).await;
+    }
     Ok(())
 }
 
@@ -203,7 +219,7 @@ async fn feed(
 }
 
 /// Sends all of a pipe to the client.
-async fn forward(mut pipe: pipe::Receiver, write: &ChannelWriteHalf<Msg>, kind: Option<u32>) {
+async fn forward(pipe: &mut pipe::Receiver, write: &ChannelWriteHalf<Msg>, kind: Option<u32>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);

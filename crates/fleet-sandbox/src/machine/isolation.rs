@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 /// The levels, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Isolation {
     /// Own file system over the host's (root only): writes stay in the machine, user data runs, and
     /// root inside has no power over the host's network, clock or disks.
@@ -18,13 +18,13 @@ pub enum Isolation {
 }
 
 impl Isolation {
-    /// The levels worth trying for this user.
-    pub(super) fn to_try() -> Vec<Isolation> {
-        let mut levels = vec![Isolation::Namespaces, Isolation::ProcessTree];
-        if geteuid().is_root() {
-            levels.insert(0, Isolation::PrivateRoot);
-        }
-        levels
+    /// The levels worth trying for this user, from `strongest` down.
+    pub(super) fn to_try(strongest: Isolation) -> impl Iterator<Item = Isolation> {
+        let root = geteuid().is_root();
+        [Isolation::PrivateRoot, Isolation::Namespaces, Isolation::ProcessTree]
+            .into_iter()
+            .filter(move |level| *level >= strongest)
+            .filter(move |level| root || *level != Isolation::PrivateRoot)
     }
 }
 
