@@ -34,6 +34,6 @@ pub use market::{Fallback, Market};
 pub use money::Usd;
 pub use offer::{Availability, MachineClass, Offer, OfferFilter, OfferQuery, Trust};
 pub use place::{Place, PlacePattern, Pool};
-pub use realm::{EndMachine, Endpoint, Realm};
+pub use realm::{EndMachine, Endpoint, Realm, is_loopback_url};
 pub use time::{TimeScale, Timestamp, parse_duration, show_duration};
 pub use tree::{Tree, TreeEntry, TreeKind};

@@ -1,0 +1,202 @@
+//! What goes in and out of the controller, as documents: the server's routes carry exactly these.
+//!
+//! Invariant: credentials and secrets travel only in [`Account::environment`] and
+//! [`TaskSubmission::secrets`], which are sealed in the home on arrival and never stored, logged or
+//! streamed.
+
+use fleet_spec::{Execution, Task};
+use fleet_types::{Epoch, JobId, Market, Offer, Place, ProviderId, Realm, Timestamp, Usd};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where a request plays, and with whose credentials.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Account {
+    pub realm: Realm,
+    /// Variables that drivers may read: account selectors, and credentials that exist only in the
+    /// environment. Never printed.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+/// `fleet launch`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submission {
+    /// Same key, same jobs, however often it is sent.
+    pub client_key: String,
+    pub account: Account,
+    pub group: Option<String>,
+    pub execution: Execution,
+    pub tasks: Vec<TaskSubmission>,
+}
+
+/// One task, its files frozen already.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct TaskSubmission {
+    pub task: Task,
+    pub secrets: BTreeMap<String, String>,
+    /// Digest of the workdir's tree in the home's snapshot store.
+    pub workdir: Option<String>,
+    pub mounts: Vec<MountSnapshot>,
+}
+
+impl std::fmt::Debug for TaskSubmission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskSubmission")
+            .field("task", &self.task)
+            .field("workdir", &self.workdir)
+            .field("mounts", &self.mounts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frozen local file mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSnapshot {
+    pub target: String,
+    pub digest: String,
+}
+
+/// An offer with its place in the ranking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RankedOffer {
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// Price × (1 + expected loss).
+    pub effective_usd_per_hour: Usd,
+    /// Interruptions per hour used in the ranking, prior included.
+    pub hazard_used_per_hour: f64,
+    /// Why it stands where it stands, in a few words.
+    pub why: String,
+}
+
+/// An offer that is not taken, and the one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RejectedOffer {
+    #[serde(flatten)]
+    pub offer: Offer,
+    pub reason: String,
+}
+
+/// A cloud that could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderTrouble {
+    pub provider: ProviderId,
+    pub message: String,
+    /// The next command.
+    pub hint: Option<String>,
+    /// It is a matter of credentials (exit code 4 when nothing else answered).
+    pub credentials: bool,
+}
+
+/// The ranked places of a task: `launch --dry-run --json` and the plan table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    pub candidates: Vec<RankedOffer>,
+    pub rejected: Vec<RejectedOffer>,
+    pub expected_cost_usd: Option<Usd>,
+    pub expected_hours: Option<f64>,
+    /// Who pays, by cloud.
+    pub accounts: Vec<AccountLine>,
+    pub troubles: Vec<ProviderTrouble>,
+    /// Plain sentences a person should read before saying yes (fallback, limits, expiry cover, relay).
+    pub notes: Vec<String>,
+    pub expires_in_seconds: f64,
+}
+
+/// Who pays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLine {
+    pub provider: ProviderId,
+    pub account: String,
+    pub principal: String,
+    pub source: String,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// `fleet check` of one cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckView {
+    pub provider: ProviderId,
+    pub usable: bool,
+    pub identity: Option<AccountLine>,
+    pub notes: Vec<String>,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// `fleet reap`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReapOptions {
+    /// Only what is past its expiry.
+    pub expired: bool,
+    /// Another fleet than the home's own.
+    pub fleet: Option<String>,
+    pub dry_run: bool,
+}
+
+/// A thing that reap looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReapItem {
+    pub provider: ProviderId,
+    /// `machine`, `key-pair`, …
+    pub kind: String,
+    pub id: String,
+    pub place: Place,
+    pub price_usd_per_hour: Option<Usd>,
+    pub expires_at: Option<Timestamp>,
+    pub job: Option<String>,
+    /// `ended`, `would end`, `kept: job j-… runs on it`, `failed: …`.
+    pub action: String,
+    pub failed: bool,
+}
+
+/// What reap did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReapReport {
+    pub items: Vec<ReapItem>,
+    /// Places that did not answer: nothing can be said about them.
+    pub gaps: Vec<String>,
+}
+
+/// How to reach a job's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineAccess {
+    pub job: JobId,
+    pub epoch: Epoch,
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    /// File with the job's login key, mode 0600.
+    pub key_path: PathBuf,
+    /// OpenSSH known_hosts file with the pinned key.
+    pub known_hosts_path: PathBuf,
+    /// The pinned key's OpenSSH line.
+    pub host_key: String,
+}
+
+/// `fleet server status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    pub running: bool,
+    pub pid: Option<u32>,
+    pub version: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub jobs_live: usize,
+}
+
+/// Work left behind by `server stop`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    pub job: JobId,
+    pub instance_id: String,
+    pub place: Place,
+    pub market: Market,
+    pub price_usd_per_hour: Usd,
+}

@@ -1,0 +1,76 @@
+//! Drivers by realm, made once and kept until their credentials are refused.
+//!
+//! Invariant: a driver is only ever used in the realm it was made for; after an auth failure it is made
+//! anew from the credentials as they are then, so a re-login heals without a restart.
+
+use crate::api::Account;
+use crate::error::{Error, Result};
+use crate::vault::Vault;
+use fleet_provider::{Provider, ProviderError};
+use fleet_store::Store;
+use fleet_types::{Fault, ProviderId, RealmId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+type Cache = HashMap<(RealmId, ProviderId), Arc<dyn Provider>>;
+
+/// The drivers in use.
+pub(crate) struct Clouds {
+    store: Arc<dyn Store>,
+    vault: Vault,
+    seed: u64,
+    cache: Mutex<Cache>,
+}
+
+impl Clouds {
+    pub(crate) fn new(store: Arc<dyn Store>, vault: Vault, seed: u64) -> Self {
+        Self { store, vault, seed, cache: Mutex::new(HashMap::new()) }
+    }
+
+    /// Remembers an account under its realm: credentials sealed, drivers made anew.
+    pub(crate) async fn remember(&self, account: &Account) -> Result<RealmId> {
+        let id = self.store.put_realm(&account.realm).await?;
+        self.vault.seal(&format!("realm-{id}"), &account.environment)?;
+        self.cache.lock().await.retain(|(realm, _), _| *realm != id);
+        Ok(id)
+    }
+
+    /// The account of a realm, with its sealed credentials.
+    pub(crate) async fn account(&self, realm: &RealmId) -> Result<Account> {
+        let found = self.store.realm(realm).await?;
+        let realm_doc = found
+            .ok_or_else(|| Error::internal("the realm of a job", format!("{realm} is unknown")))?;
+        let mut environment = realm_doc.accounts.clone();
+        environment.extend(self.vault.unseal(&format!("realm-{realm}"))?);
+        Ok(Account { realm: realm_doc, environment })
+    }
+
+    /// The driver of a cloud in a realm.
+    pub(crate) async fn get(
+        &self,
+        realm: &RealmId,
+        provider: ProviderId,
+    ) -> std::result::Result<Arc<dyn Provider>, ProviderError> {
+        let key = (realm.clone(), provider);
+        if let Some(driver) = self.cache.lock().await.get(&key) {
+            return Ok(driver.clone());
+        }
+        let account = self
+            .account(realm)
+            .await
+            .map_err(|e| ProviderError::transient("connect", e.to_string()))?;
+        let driver =
+            fleet_providers::connect(provider, &account.realm, &account.environment, self.seed)
+                .await?;
+        self.cache.lock().await.insert(key, driver.clone());
+        Ok(driver)
+    }
+
+    /// Looks at a failed call: refused credentials are read anew next time.
+    pub(crate) async fn note(&self, realm: &RealmId, provider: ProviderId, error: &ProviderError) {
+        if error.fault == Fault::Auth {
+            self.cache.lock().await.remove(&(realm.clone(), provider));
+        }
+    }
+}

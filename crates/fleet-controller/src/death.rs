@@ -1,0 +1,53 @@
+//! Rule (b) of "proof of death": not found by id, and omitted by complete listings for long enough.
+
+use crate::clock::now;
+use fleet_provider::{OwnerTag, Provider};
+use fleet_types::{InstanceId, TimeScale, Timestamp};
+use std::time::Duration;
+
+/// Complete listings that must omit the machine.
+const LISTINGS: u32 = 3;
+/// Over at least this long.
+const SPAN: Duration = Duration::from_secs(120);
+
+/// How long a machine has been missing.
+#[derive(Debug)]
+pub(crate) struct Absence {
+    launched_at: Timestamp,
+    since: Option<Timestamp>,
+    omitted: u32,
+}
+
+impl Absence {
+    pub(crate) fn new(launched_at: Timestamp) -> Self {
+        Self { launched_at, since: None, omitted: 0 }
+    }
+    /// It was there again.
+    pub(crate) fn seen(&mut self) {
+        self.since = None;
+        self.omitted = 0;
+    }
+    /// Takes one more not-found in, with a listing beside it; answers whether death is proven.
+    pub(crate) async fn proven(
+        &mut self,
+        provider: &dyn Provider,
+        owner: &OwnerTag,
+        instance: &InstanceId,
+        scale: TimeScale,
+    ) -> bool {
+        match provider.list(owner).await {
+            Ok(listing) if listing.instances.iter().any(|i| i.id == *instance) => self.seen(),
+            Ok(listing) if listing.complete => {
+                self.since.get_or_insert_with(now);
+                self.omitted += 1;
+            }
+            // Incomplete or failed: evidence of nothing.
+            Ok(_) | Err(_) => {}
+        }
+        let Some(since) = self.since else { return false };
+        let visible = scale.span(provider.capabilities().visibility);
+        self.omitted >= LISTINGS
+            && now().since(since) >= scale.span(SPAN)
+            && now().since(self.launched_at) > visible
+    }
+}

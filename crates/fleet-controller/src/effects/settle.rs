@@ -1,0 +1,54 @@
+//! Finds out what came of a create that had no answer: by its token, until it cannot be missed.
+//!
+//! Invariant 5 and 7: only complete listings count, at least three of them, and only after the window in
+//! which a new machine may be missing from lists.
+
+use super::Scene;
+use crate::clock::now;
+use fleet_lifecycle::{Happening, InFlight};
+use fleet_provider::OwnerTag;
+use fleet_types::Epoch;
+use std::time::Duration;
+
+/// Complete listings that must omit the token.
+const LISTINGS: u32 = 3;
+
+/// Looks for the machine of `flight`.
+pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
+    let facts = &scene.doc.facts;
+    let id = flight.place.offer.place.provider;
+    let owner = OwnerTag { fleet: facts.fleet.clone() };
+    let offer = flight.offer;
+    let started = now();
+    let mut omitted = 0;
+    loop {
+        match scene.inner.clouds.get(&facts.realm, id).await {
+            Ok(provider) => {
+                let window = provider.capabilities().visibility + Duration::from_secs(20);
+                match provider.list(&owner).await {
+                    Ok(listing) => {
+                        let found = listing
+                            .instances
+                            .into_iter()
+                            .find(|i| i.token.as_ref() == Some(&flight.token));
+                        if let Some(instance) = found {
+                            let instance = Box::new(instance);
+                            return scene
+                                .tell(Happening::Accepted { epoch, offer, instance })
+                                .await;
+                        }
+                        if listing.complete {
+                            omitted += 1;
+                        }
+                    }
+                    Err(e) => scene.inner.clouds.note(&facts.realm, id, &e).await,
+                }
+                if omitted >= LISTINGS && now().since(started) > facts.time_scale.span(window) {
+                    return scene.tell(Happening::Absent { epoch, offer }).await;
+                }
+            }
+            Err(e) => tracing::debug!("a create cannot be looked for yet: {e}"),
+        }
+        tokio::time::sleep(scene.secs(10.0)).await;
+    }
+}

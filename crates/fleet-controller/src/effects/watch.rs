@@ -1,0 +1,90 @@
+//! Looks at a machine from outside: address, notice, and proof of its death.
+//!
+//! The liveness table of reliability.md C2, provider column. Invariant: only the cloud's explicit word, or
+//! rule (b) of "proof of death", makes a machine dead; an error, an odd state or one 404 changes nothing.
+
+use super::Scene;
+use crate::clock::now;
+use crate::death::Absence;
+use fleet_lifecycle::{Attempt, Happening};
+use fleet_provider::OwnerTag;
+use fleet_types::{DeathCause, Fault, InstanceState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Watches the machine of `attempt` until its death. `nudge` asks for a look at once.
+pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
+    let facts = &scene.doc.facts;
+    let epoch = attempt.epoch;
+    let id = attempt.place.provider;
+    let mut address = attempt.address.clone();
+    let mut noticed = attempt.notice_until.is_some();
+    let mut absence = Absence::new(attempt.launched_at);
+    loop {
+        let answer = match scene.inner.clouds.get(&facts.realm, id).await {
+            Ok(provider) => provider.describe(&attempt.instance, &attempt.place).await,
+            Err(e) => Err(e),
+        };
+        match answer {
+            Ok(instance) => {
+                absence.seen();
+                scene.inner.calm(&facts.id, "credentials");
+                if instance.address.is_some() && instance.address != address {
+                    address.clone_from(&instance.address);
+                    if let Some(address) = instance.address.clone() {
+                        let user = instance.user.clone();
+                        scene.tell(Happening::Addressed { epoch, address, user }).await;
+                    }
+                }
+                match instance.state {
+                    InstanceState::Stopped { cause } | InstanceState::Terminated { cause } => {
+                        let at = instance.ended_at.unwrap_or_else(now);
+                        return scene.tell(Happening::Dead { epoch, cause, at }).await;
+                    }
+                    InstanceState::Marked { at } if !noticed => {
+                        noticed = true;
+                        let deadline = at.unwrap_or_else(|| now().plus(Duration::from_secs(120)));
+                        let source = format!("{} (seen from outside)", id.title());
+                        scene.tell(Happening::Notice { epoch, source, deadline }).await;
+                    }
+                    InstanceState::Marked { .. }
+                    | InstanceState::Pending
+                    | InstanceState::Running
+                    | InstanceState::Stopping
+                    | InstanceState::Unknown(_) => {}
+                }
+            }
+            Err(e) if e.fault == Fault::NotFound => {
+                let owner = OwnerTag { fleet: facts.fleet.clone() };
+                if let Ok(provider) = scene.inner.clouds.get(&facts.realm, id).await {
+                    if absence.proven(&*provider, &owner, &attempt.instance, facts.time_scale).await
+                    {
+                        let cause = DeathCause::Unsaid;
+                        return scene.tell(Happening::Dead { epoch, cause, at: now() }).await;
+                    }
+                }
+            }
+            Err(e) => {
+                scene.inner.clouds.note(&facts.realm, id, &e).await;
+                if e.fault == Fault::Auth {
+                    let text = format!(
+                        "credentials: {} refuses them while machine {} runs ({}); log in again, no restart is needed",
+                        id.title(),
+                        attempt.instance,
+                        e.code
+                    );
+                    if scene.inner.raise(&facts.id, &text) {
+                        tracing::warn!("{text}");
+                    }
+                }
+            }
+        }
+        let pause = scene.secs(if address.is_none() { 2.0 } else { 10.0 });
+        let pause = pause.max(Duration::from_millis(250));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = nudge.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! One job's mailbox: events in, one step at a time, commit, then the work that the new state asks for.
+//!
+//! Invariant: a step's state, rows and events are committed together before any of it is acted on; work
+//! is started and stopped by comparing what the state wants with what runs, so a restart does the same.
+
+use crate::clock::now;
+use crate::effects::{self, Scene};
+use crate::error::Result;
+use crate::inner::Inner;
+use crate::journal::Journal;
+use crate::keeper;
+use crate::record::JobDoc;
+use crate::session::{self, Pull, SessionScene};
+use fleet_lifecycle::{
+    Attempt, Happening, InFlight, JobState, Phase, SessionGoal, Turn, Want, invariant, step, view,
+    wants,
+};
+use fleet_provider::Idempotency;
+use fleet_store::Commit;
+use fleet_types::{Epoch, Event, MachineRow};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// What can be sent to a job.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Happened(Happening),
+    /// Cancel; answered when it is durable.
+    Cancel {
+        reason: String,
+        done: oneshot::Sender<Result<()>>,
+    },
+    Pull(Pull),
+    /// The job's stream, through its own writer.
+    Journal(oneshot::Sender<Journal>),
+    /// The controller leaves: stop working, leave everything as it is.
+    Leave,
+}
+
+/// How often limits are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Starts the mailbox of a stored job.
+pub(crate) async fn start(
+    inner: &Arc<Inner>,
+    doc: JobDoc,
+    state: JobState,
+    version: u64,
+) -> Result<()> {
+    let id = doc.facts.id.clone();
+    let (tx, rx) = mpsc::channel(1024);
+    inner.set_mailbox(id.clone(), tx.clone());
+    let journal = Journal::open(&inner.home, &id, &*inner.store).await?;
+    let scene = Scene { inner: inner.clone(), doc: Arc::new(doc), mail: tx };
+    let job =
+        Job { scene, state, version, journal, work: HashMap::new(), launches: HashMap::new() };
+    tokio::spawn(job.run(rx));
+    Ok(())
+}
+
+/// Running work by what it is; a session keeps running while its goal changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Await,
+    Begin,
+    Plan(u32),
+    Settle(Epoch, u32),
+    Watch(Epoch),
+    Session(Epoch),
+}
+
+struct Work {
+    task: JoinHandle<()>,
+    goal: Option<watch::Sender<SessionGoal>>,
+    attempt: Option<watch::Sender<Attempt>>,
+    pulls: Option<mpsc::Sender<Pull>>,
+    nudge: Option<Arc<Notify>>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Job {
+    scene: Scene,
+    state: JobState,
+    version: u64,
+    journal: Journal,
+    work: HashMap<Key, Work>,
+    /// Creates on their way: never aborted, so that no answer is lost that could be had.
+    launches: HashMap<(Epoch, u32), JoinHandle<()>>,
+}
+
+impl Job {
+    async fn run(mut self, mut rx: mpsc::Receiver<Mail>) {
+        self.after_restart().await;
+        self.pursue();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.state.is_finished() {
+            let mail = tokio::select! {
+                mail = rx.recv() => mail,
+                _ = tick.tick() => Some(Mail::Happened(Happening::Tick)),
+            };
+            match mail {
+                Some(Mail::Happened(happening)) => self.take(happening).await,
+                Some(Mail::Cancel { reason, done }) => {
+                    self.take(Happening::Cancel { reason }).await;
+                    if done.send(Ok(())).is_err() {
+                        tracing::debug!("who cancelled did not wait for the answer");
+                    }
+                }
+                Some(Mail::Pull(pull)) => self.pull(pull).await,
+                Some(Mail::Journal(answer)) => {
+                    if answer.send(self.journal.clone()).is_err() {
+                        tracing::debug!("nobody reads the stream any more");
+                    }
+                }
+                Some(Mail::Leave) | None => return,
+            }
+        }
+        self.finish().await;
+    }
+
+    /// A create that an earlier life may have sent: where the cloud knows no token it must not be sent
+    /// again, but be looked for.
+    async fn after_restart(&mut self) {
+        let Phase::Launching { current, .. } = &self.state.phase else { return };
+        if current.unresolved {
+            return;
+        }
+        let (epoch, offer) = (self.state.epoch, current.offer);
+        let provider = current.place.offer.place.provider;
+        let driver = self.scene.inner.clouds.get(&self.scene.doc.facts.realm, provider).await;
+        let repeatable = driver.is_ok_and(|d| d.capabilities().idempotency == Idempotency::Token);
+        if !repeatable {
+            self.take(Happening::Unresolved { epoch, offer }).await;
+        }
+    }
+
+    /// Takes one step and commits it; a commit that fails changes nothing and is tried again.
+    async fn take(&mut self, happening: Happening) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let at = now();
+            let accrued = view(&self.scene.doc.facts, &self.state, at).cost_usd;
+            let doc = self.scene.doc.clone();
+            let turn = step(&doc.facts, self.state.clone(), happening.clone(), at, accrued);
+            if turn.state == self.state && turn.rows.is_empty() && turn.events.is_empty() {
+                return;
+            }
+            match self.commit(turn).await {
+                Ok(()) => return,
+                Err(crate::Error::Store(fleet_store::Error::Stale { .. })) => {
+                    if let Err(e) = self.reload().await {
+                        tracing::error!(job = %doc.facts.id, "cannot be read again: {e}");
+                    }
+                }
+                Err(e) => tracing::warn!(job = %doc.facts.id, "a step is not committed yet: {e}"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn commit(&mut self, turn: Turn<'_>) -> Result<()> {
+        let Turn { facts, now: at, state, events, rows: changes, .. } = turn;
+        let store = self.scene.inner.store.clone();
+        let mut rows: HashMap<_, MachineRow> = HashMap::new();
+        for change in &changes {
+            let token = change.token().clone();
+            let before = match rows.get(&token) {
+                Some(row) => Some(row.clone()),
+                None => store.row(&token).await?,
+            };
+            if let Some(row) = change.apply(before, at) {
+                rows.insert(token, row);
+            }
+        }
+        let rows: Vec<_> = rows.into_values().collect();
+        let events: Vec<_> =
+            events.into_iter().map(|body| Event { at, job_id: facts.id.clone(), body }).collect();
+        let commit = Commit {
+            job: facts.id.clone(),
+            from_version: self.version,
+            state: serde_json::to_value(&state)
+                .map_err(|e| crate::Error::internal("writing a job's state", e))?,
+            finished: state.is_finished(),
+            events,
+            rows: rows.clone(),
+        };
+        self.version = store.commit(commit).await?;
+        self.state = state;
+        self.check().await;
+        if let Err(e) = self.journal.catch_up(&facts.id, &*store).await {
+            tracing::warn!(job = %facts.id, "the stream lags: {e}");
+        }
+        for row in &rows {
+            keeper::keep(&self.scene.inner, row);
+        }
+        self.pursue();
+        Ok(())
+    }
+
+    /// The invariants that can be read off state and rows; a violation is an alarm, never a crash.
+    async fn check(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let id = &self.scene.doc.facts.id;
+        let Ok(rows) = self.scene.inner.store.rows(id).await else { return };
+        for violated in invariant::violations(&self.state, &rows) {
+            tracing::error!(job = %id, "invariant violated: {violated}");
+        }
+    }
+
+    async fn reload(&mut self) -> Result<()> {
+        let id = &self.scene.doc.facts.id;
+        let record = self.scene.inner.store.job(id).await?;
+        let record = record.ok_or_else(|| crate::Error::NoSuchJob(id.to_string()))?;
+        let (_, state) = crate::record::read(&record)?;
+        self.state = state;
+        self.version = record.version;
+        Ok(())
+    }
+
+    /// Compares what the state wants with what runs.
+    fn pursue(&mut self) {
+        let after = self.scene.doc.facts.after.clone();
+        let wanted = wants(after.as_ref(), &self.state);
+        self.launches.retain(|_, task| !task.is_finished());
+        let keys: Vec<_> = wanted.iter().filter_map(|w| key(w)).collect();
+        self.work.retain(|key, _| keys.contains(key));
+        for want in wanted {
+            self.want(want);
+        }
+        for (key, work) in &self.work {
+            let epoch = match key {
+                Key::Session(epoch) => *epoch,
+                Key::Await | Key::Begin | Key::Plan(_) | Key::Settle(..) | Key::Watch(_) => {
+                    continue;
+                }
+            };
+            if let (Some(tx), Some(attempt)) = (&work.attempt, self.state.attempt(epoch)) {
+                tx.send_if_modified(|a| {
+                    let changed = a.address != attempt.address || a.user != attempt.user;
+                    if changed {
+                        a.clone_from(attempt);
+                    }
+                    changed
+                });
+            }
+        }
+    }
+
+    fn want(&mut self, want: Want) {
+        if let Want::Launch { epoch, offer, .. } = &want {
+            return self.launch(*epoch, *offer);
+        }
+        let Some(key) = key(&want) else { return };
+        if let Some(work) = self.work.get(&key) {
+            if let (Some(tx), Want::Session { goal, .. }) = (&work.goal, want) {
+                tx.send_if_modified(|g| {
+                    let changed = *g != goal;
+                    *g = goal;
+                    changed
+                });
+            }
+            return;
+        }
+        let scene = self.scene.clone();
+        let work = match want {
+            Want::Await { job } => plain(tokio::spawn(await_job(scene, job))),
+            Want::Begin => plain(tokio::spawn(async move { scene.tell(Happening::Begin).await })),
+            Want::Plan { round } => {
+                plain(tokio::spawn(effects::plan::run(scene, round, self.state.clone())))
+            }
+            Want::Launch { .. } => return,
+            Want::Settle { epoch, offer } => {
+                // The create itself may still answer; looking for it waits for that.
+                let Some(flight) = self.in_flight() else { return };
+                let launch = self.launches.remove(&(epoch, offer));
+                plain(tokio::spawn(async move {
+                    if let Some(task) = launch {
+                        if task.await.is_err() {
+                            tracing::warn!("a create's task broke off; it is looked for");
+                        }
+                    }
+                    effects::settle::run(scene, epoch, flight).await;
+                }))
+            }
+            Want::Watch { epoch } => {
+                let Some(attempt) = self.state.attempt(epoch).cloned() else { return };
+                let nudge = Arc::new(Notify::new());
+                let task = tokio::spawn(effects::watch::run(scene, attempt, nudge.clone()));
+                Work { task, goal: None, attempt: None, pulls: None, nudge: Some(nudge) }
+            }
+            Want::Session { epoch, goal } => {
+                let Some(work) = self.session(epoch, goal) else { return };
+                work
+            }
+        };
+        self.work.insert(key, work);
+    }
+
+    fn launch(&mut self, epoch: Epoch, offer: u32) {
+        let Some(flight) = self.in_flight() else { return };
+        if self.launches.contains_key(&(epoch, offer)) {
+            return;
+        }
+        let task = tokio::spawn(effects::launch::run(self.scene.clone(), epoch, flight));
+        self.launches.insert((epoch, offer), task);
+    }
+
+    fn session(&self, epoch: Epoch, goal: SessionGoal) -> Option<Work> {
+        let attempt = self.state.attempt(epoch).cloned()?;
+        let (goal_tx, goal) = watch::channel(goal);
+        let (attempt_tx, attempt) = watch::channel(attempt);
+        let (pulls_tx, pulls) = mpsc::channel(16);
+        let nudge =
+            self.work.get(&Key::Watch(epoch)).and_then(|w| w.nudge.clone()).unwrap_or_default();
+        let journal = self.journal.clone();
+        let scene =
+            SessionScene { scene: self.scene.clone(), attempt, goal, journal, nudge, pulls };
+        let task = tokio::spawn(session::run(scene));
+        Some(Work {
+            task,
+            goal: Some(goal_tx),
+            attempt: Some(attempt_tx),
+            pulls: Some(pulls_tx),
+            nudge: None,
+        })
+    }
+
+    fn in_flight(&self) -> Option<InFlight> {
+        match &self.state.phase {
+            Phase::Launching { current, .. } => Some(current.clone()),
+            Phase::Stopping { in_flight, .. } => in_flight.clone(),
+            Phase::Queued
+            | Phase::Planning { .. }
+            | Phase::Connecting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Running { .. }
+            | Phase::Finished { .. } => None,
+        }
+    }
+
+    async fn pull(&self, pull: Pull) {
+        let session = self.work.get(&Key::Session(self.state.epoch)).and_then(|w| w.pulls.as_ref());
+        let refused = match session {
+            Some(tx) => tx.send(pull).await.err().map(|e| e.0),
+            None => Some(pull),
+        };
+        if let Some(pull) = refused {
+            if pull.answer.send(Err("the job has no connected machine now".into())).is_err() {
+                tracing::debug!("nobody waits for the files any more");
+            }
+        }
+    }
+
+    /// The job is over: secrets are forgotten, a one-shot sandbox ends.
+    async fn finish(&mut self) {
+        self.work.clear();
+        let facts = self.scene.doc.facts.clone();
+        let inner = self.scene.inner.clone();
+        inner.vault.forget(&format!("job-{}", facts.id));
+        inner.drop_mailbox(&facts.id);
+        if let Ok(account) = inner.account(&facts.realm).await {
+            crate::reconcile::after_job(&inner, &account).await;
+        }
+    }
+}
+
+fn plain(task: JoinHandle<()>) -> Work {
+    Work { task, goal: None, attempt: None, pulls: None, nudge: None }
+}
+
+fn key(want: &Want) -> Option<Key> {
+    Some(match want {
+        Want::Await { .. } => Key::Await,
+        Want::Begin => Key::Begin,
+        Want::Plan { round } => Key::Plan(*round),
+        Want::Launch { .. } => return None,
+        Want::Settle { epoch, offer } => Key::Settle(*epoch, *offer),
+        Want::Watch { epoch } => Key::Watch(*epoch),
+        Want::Session { epoch, .. } => Key::Session(*epoch),
+    })
+}
+
+/// Waits for the job before this one in its pipeline.
+async fn await_job(scene: Scene, job: fleet_types::JobId) {
+    let mut ended = scene.inner.ended.subscribe();
+    loop {
+        ended.mark_unchanged();
+        let record = scene.inner.store.job(&job).await;
+        let outcome = match record {
+            Ok(Some(record)) if record.finished => match crate::record::read(&record) {
+                Ok((_, JobState { phase: Phase::Finished { goal, .. }, .. })) => Some(goal.outcome),
+                Ok(_) | Err(_) => None,
+            },
+            Ok(_) | Err(_) => None,
+        };
+        match outcome {
+            Some(fleet_types::Outcome::Succeeded) => return scene.tell(Happening::Begin).await,
+            Some(outcome) => return scene.tell(Happening::PredecessorEnded { outcome }).await,
+            None => {}
+        }
+        tokio::select! {
+            changed = ended.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+    }
+}

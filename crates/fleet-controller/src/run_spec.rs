@@ -1,0 +1,61 @@
+//! The order that starts a task on a machine: scripts, environment, signals.
+
+use crate::effects::Scene;
+use crate::session::Parting;
+use fleet_agent_api::{RunSpec, SignalTarget};
+use fleet_spec::SignalTo;
+use fleet_types::Epoch;
+use std::collections::BTreeMap;
+
+/// The relay is for small things: a home line carries no more in two minutes.
+pub(crate) const CHECKPOINT_LIMIT: u64 = 2 << 30;
+
+/// Builds the order. Secrets come from the vault and go to the machine only here.
+pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> {
+    let doc = &scene.doc;
+    let task = &doc.task;
+    let secrets = scene
+        .inner
+        .vault
+        .unseal(&format!("job-{}", doc.facts.id))
+        .map_err(|e| Parting::Lost(e.to_string()))?;
+    let gpus = task
+        .resources
+        .alternatives
+        .first()
+        .and_then(|a| a.accelerator.as_ref())
+        .map_or(0, fleet_types::AcceleratorRequest::count);
+    let mut env: BTreeMap<String, String> = task.envs.clone();
+    let name = doc.facts.name.clone().unwrap_or_else(|| doc.facts.id.to_string());
+    for (key, value) in [
+        ("FLEET_JOB_ID", doc.facts.id.to_string()),
+        ("FLEET_ATTEMPT", epoch.to_string()),
+        ("FLEET_NODE_RANK", "0".into()),
+        ("FLEET_NODE_IPS", "127.0.0.1".into()),
+        ("FLEET_NUM_NODES", "1".into()),
+        ("FLEET_NUM_GPUS_PER_NODE", gpus.to_string()),
+        ("SKYPILOT_NODE_RANK", "0".into()),
+        ("SKYPILOT_NODE_IPS", "127.0.0.1".into()),
+        ("SKYPILOT_NUM_NODES", "1".into()),
+        ("SKYPILOT_NUM_GPUS_PER_NODE", gpus.to_string()),
+        ("SKYPILOT_TASK_ID", format!("fleet-{}-{name}", doc.facts.id)),
+    ] {
+        env.insert(key.to_owned(), value);
+    }
+    let checkpoint = &task.checkpoint;
+    Ok(RunSpec {
+        setup: task.setup.clone(),
+        run: task.run.clone().unwrap_or_default(),
+        env,
+        secrets,
+        signal: checkpoint.signal.clone(),
+        signal_to: match &checkpoint.signal_to {
+            SignalTo::Main => SignalTarget::Main,
+            SignalTo::Group => SignalTarget::Group,
+            SignalTo::Command(command) => SignalTarget::Command(command.clone()),
+        },
+        grace_ms: doc.facts.grace_ms,
+        quiet_ms: checkpoint.quiet.as_millis() as u64,
+        checkpoint_limit: CHECKPOINT_LIMIT,
+    })
+}

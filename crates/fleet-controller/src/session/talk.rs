@@ -1,0 +1,491 @@
+//! The conversation with an agent: pursue the goal, take in what it reports.
+//!
+//! Invariant: orders are level, like the goal: after a reconnect the agent's whole state says what is
+//! still to be asked for. Invariant 16: `Start` leaves only under the goal `Run`, after the newest published
+//! checkpoint is in place and this epoch has fenced the older ones.
+
+use super::put::{BlobSource, send_blobs};
+use super::reach::Reached;
+use super::relay::{Arrived, Relay, sizes};
+use super::{Parting, Pull, SessionScene};
+use crate::clock::now;
+use bytes::Bytes;
+use fleet_agent_api::{
+    AgentState, Decoder, Frame, FromAgent, Notice, PROTOCOL, Slot, Source, StopOrder, StopReason,
+    TaskEnd, TaskState, ToAgent, Want, encode_message,
+};
+use fleet_lifecycle::{Exit, Happening, SessionGoal, StopKind};
+use fleet_storage::CheckpointStore;
+use fleet_types::{CheckpointId, Epoch, Event, EventBody, LogLine, Tree};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+/// Contact is shown to the agent this often.
+const PING: Duration = Duration::from_secs(4);
+/// Without a word from the agent for so long the connection is taken for dead.
+const MUTE: Duration = Duration::from_secs(30);
+
+/// Talks until the connection ends.
+pub(super) async fn talk(s: &mut SessionScene, reached: Reached) -> Parting {
+    let Reached { session, channel, host } = reached;
+    let (mut reader, mut writer) = tokio::io::split(channel);
+    let (out, mut queue) = mpsc::channel::<Bytes>(32);
+    let writing = tokio::spawn(async move {
+        while let Some(frame) = queue.recv().await {
+            if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut talk = Talk::new(s, out, host);
+    let parting = talk.run(s, &mut reader).await;
+    drop(talk);
+    writing.abort();
+    session.close().await;
+    parting
+}
+
+struct Talk {
+    epoch: Epoch,
+    out: mpsc::Sender<Bytes>,
+    host: String,
+    relay: Relay,
+    /// The agent's state as last told; `None` before its welcome.
+    agent: Option<AgentState>,
+    /// Trees still to be put, in order.
+    to_put: VecDeque<(Slot, Tree, BlobSource)>,
+    putting: Option<(Slot, HashMap<String, u64>, BlobSource)>,
+    prepared: bool,
+    restored: Option<(CheckpointId, u64)>,
+    restore_asked: bool,
+    start_asked: bool,
+    stop_asked: bool,
+    pulls: HashMap<u32, Pull>,
+    next_pull: u32,
+    acked: u64,
+}
+
+impl Talk {
+    fn new(s: &SessionScene, out: mpsc::Sender<Bytes>, host: String) -> Self {
+        let doc = &s.scene.doc;
+        let epoch = s.attempt.borrow().epoch;
+        let keep = doc.task.checkpoint.keep;
+        let relay = Relay::new(s.scene.inner.clone(), doc.facts.id.clone(), epoch, keep);
+        Self {
+            epoch,
+            out,
+            host,
+            relay,
+            agent: None,
+            to_put: VecDeque::new(),
+            putting: None,
+            prepared: false,
+            restored: None,
+            restore_asked: false,
+            start_asked: false,
+            stop_asked: false,
+            pulls: HashMap::new(),
+            next_pull: 0,
+            acked: 0,
+        }
+    }
+
+    async fn run<R>(&mut self, s: &mut SessionScene, reader: &mut R) -> Parting
+    where
+        R: tokio::io::AsyncRead + Unpin,
+    {
+        let facts = s.scene.doc.facts.clone();
+        let log_from = s.journal.log_offset(self.epoch);
+        let hello =
+            ToAgent::Hello { protocol: PROTOCOL, job: facts.id, epoch: self.epoch, log_from };
+        if let Err(p) = self.say(&hello).await {
+            return p;
+        }
+        let mut decoder = Decoder::default();
+        let mut buffer = vec![0; 256 << 10];
+        let mut ping = tokio::time::interval(PING);
+        let mut heard = tokio::time::Instant::now();
+        let mut mute = 0;
+        loop {
+            let step = tokio::select! {
+                read = reader.read(&mut buffer) => match read {
+                    Ok(0) => Err(Parting::Lost("the agent hung up".into())),
+                    Err(e) => Err(Parting::Lost(e.to_string())),
+                    Ok(n) => {
+                        heard = tokio::time::Instant::now();
+                        mute = 0;
+                        decoder.push(&buffer[..n]);
+                        self.frames(s, &mut decoder).await
+                    }
+                },
+                changed = s.goal.changed() => match changed {
+                    Ok(()) => self.pursue(s).await,
+                    Err(_) => Err(Parting::Lost("no longer wanted".into())),
+                },
+                Some(pull) = s.pulls.recv() => self.pull(pull).await,
+                _ = ping.tick() => {
+                    if heard.elapsed() > MUTE {
+                        // Our own sleep looks like theirs: ask again, and hang up only if that is not answered.
+                        heard += MUTE;
+                        mute += 1;
+                    }
+                    if mute > 1 {
+                        Err(Parting::Lost("the agent is silent".into()))
+                    } else {
+                        self.say(&ToAgent::Ping).await
+                    }
+                }
+            };
+            if let Err(parting) = step {
+                return parting;
+            }
+        }
+    }
+
+    async fn frames(&mut self, s: &mut SessionScene, decoder: &mut Decoder) -> Result<(), Parting> {
+        let odd = |e: fleet_agent_api::FrameError| Parting::Lost(format!("the agent's words: {e}"));
+        while let Some(frame) = decoder.next_frame().map_err(odd)? {
+            match frame {
+                Frame::Blob(blob) => match self.relay.piece(blob).await {
+                    Ok(done) => {
+                        for source in done {
+                            self.arrived(s, source).await?;
+                        }
+                    }
+                    Err(e) => return Err(Parting::Lost(format!("storing what it sent: {e}"))),
+                },
+                Frame::Json(_) => {
+                    let message = frame.message::<FromAgent>().map_err(odd)?;
+                    self.hear(s, message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, s: &mut SessionScene, message: FromAgent) -> Result<(), Parting> {
+        let epoch = self.epoch;
+        match message {
+            FromAgent::Welcome { protocol, epoch: theirs, state, .. } => {
+                if protocol != PROTOCOL || theirs != epoch {
+                    return Err(Parting::Unfit(format!(
+                        "its agent speaks version {protocol} for epoch {theirs}, not {PROTOCOL} for {epoch}"
+                    )));
+                }
+                self.welcome(s, state).await
+            }
+            FromAgent::Need { slot, blobs } => self.need(slot, blobs),
+            FromAgent::Placed { slot } => self.placed(s, slot).await,
+            FromAgent::PutFailed { slot, reason } => {
+                Err(Parting::Unfit(format!("{slot:?} could not be put there: {reason}")))
+            }
+            FromAgent::Task { state } => self.task(s, state).await,
+            FromAgent::Log { records } => self.log(s, records).await,
+            FromAgent::Ready(invitation) => self.ready(s, invitation).await,
+            FromAgent::NotReady { source, reason } => {
+                if let Source::Pull(request) = source {
+                    self.answer_pull(request, Err(reason));
+                } else {
+                    note(s, EventBody::CheckpointRefused { epoch, reason }).await;
+                }
+                Ok(())
+            }
+            FromAgent::Notice(notice) => {
+                tell_notice(s, epoch, notice).await;
+                Ok(())
+            }
+            FromAgent::Settled { .. } => {
+                s.scene.tell(Happening::Settled { epoch }).await;
+                Ok(())
+            }
+            FromAgent::Beat(_) => Ok(()),
+            FromAgent::Refused { reason } => {
+                tracing::warn!(job = %s.scene.doc.facts.id, "the agent refused an order: {reason}");
+                Ok(())
+            }
+        }
+    }
+
+    async fn welcome(&mut self, s: &mut SessionScene, state: AgentState) -> Result<(), Parting> {
+        let epoch = self.epoch;
+        let host = self.host.clone();
+        s.scene.tell(Happening::Connected { epoch, host }).await;
+        if let Some(notice) = state.notice.clone() {
+            tell_notice(s, epoch, notice).await;
+        }
+        let doc = s.scene.doc.clone();
+        let snapshots = s.scene.inner.snapshots.clone();
+        let mut slots = Vec::new();
+        if let Some(digest) = &doc.workdir {
+            slots.push((Slot::Workdir, digest.clone()));
+        }
+        for mount in &doc.mounts {
+            slots.push((Slot::Mount(mount.target.clone()), mount.digest.clone()));
+        }
+        let fresh = state.task == TaskState::Idle;
+        for (slot, digest) in slots {
+            if fresh && !state.placed.contains(&slot) {
+                let tree =
+                    snapshots.tree(&digest).map_err(|e| Parting::Lost(e.to_string()))?.ok_or_else(
+                        || Parting::Unfit(format!("the snapshot {digest} is gone from the home")),
+                    )?;
+                self.to_put.push_back((slot, tree, BlobSource::Snapshot(snapshots.clone())));
+            }
+        }
+        let task = state.task.clone();
+        let settled = state.settled;
+        self.agent = Some(state);
+        self.task(s, task).await?;
+        if settled {
+            s.scene.tell(Happening::Settled { epoch }).await;
+        }
+        self.put_next(s).await
+    }
+
+    /// Puts the next tree, or goes on to the goal.
+    async fn put_next(&mut self, s: &mut SessionScene) -> Result<(), Parting> {
+        if self.putting.is_some() {
+            return Ok(());
+        }
+        if let Some((slot, tree, source)) = self.to_put.pop_front() {
+            self.putting = Some((slot.clone(), sizes(&tree), source));
+            return self.say(&ToAgent::Put { slot, tree }).await;
+        }
+        if !self.prepared {
+            self.prepared = true;
+            s.scene.tell(Happening::Prepared { epoch: self.epoch }).await;
+        }
+        self.pursue(s).await
+    }
+
+    fn need(&mut self, slot: Slot, blobs: Vec<Want>) -> Result<(), Parting> {
+        let Some((putting, sizes, source)) = &self.putting else { return Ok(()) };
+        if *putting != slot {
+            return Ok(());
+        }
+        let (sizes, source, out) = (sizes.clone(), source.clone(), self.out.clone());
+        tokio::spawn(async move {
+            if let Err(e) = send_blobs(source, blobs, sizes, out).await {
+                tracing::warn!("files could not be sent: {e}");
+            }
+        });
+        Ok(())
+    }
+
+    async fn placed(&mut self, s: &mut SessionScene, slot: Slot) -> Result<(), Parting> {
+        if self.putting.as_ref().is_some_and(|(p, ..)| *p == slot) {
+            self.putting = None;
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.placed.push(slot);
+        }
+        self.put_next(s).await
+    }
+
+    /// Does what the goal asks for next.
+    async fn pursue(&mut self, s: &mut SessionScene) -> Result<(), Parting> {
+        let goal = s.goal.borrow_and_update().clone();
+        let Some(agent) = &self.agent else { return Ok(()) };
+        let idle = agent.task == TaskState::Idle;
+        match goal {
+            SessionGoal::Prepare => Ok(()),
+            SessionGoal::Run if !idle || !self.prepared || self.putting.is_some() => Ok(()),
+            SessionGoal::Run if !self.restore_asked => self.restore(s).await,
+            SessionGoal::Run if !self.start_asked => {
+                self.start_asked = true;
+                let spec = Box::new(crate::run_spec::run_spec(&s.scene, self.epoch)?);
+                self.say(&ToAgent::Start { spec }).await
+            }
+            SessionGoal::Run => Ok(()),
+            SessionGoal::Stop { kind, until } if !self.stop_asked => {
+                self.stop_asked = true;
+                let reason = match kind {
+                    StopKind::Notice => StopReason::Notice,
+                    StopKind::Cancel => StopReason::Cancel,
+                    StopKind::Limit => StopReason::Limit,
+                };
+                let within_ms = Some(until.since(now()).as_millis() as u64);
+                self.say(&ToAgent::Stop(StopOrder { reason, within_ms })).await
+            }
+            SessionGoal::Stop { .. } => Ok(()),
+        }
+    }
+
+    /// Fences the older epochs and puts the newest published checkpoint in place.
+    async fn restore(&mut self, s: &mut SessionScene) -> Result<(), Parting> {
+        self.restore_asked = true;
+        let store = s.scene.inner.checkpoints.clone();
+        let job = s.scene.doc.facts.id.clone();
+        let lost = |e: fleet_storage::Error| Parting::Lost(format!("the checkpoint store: {e}"));
+        store.open_epoch(&job, self.epoch).await.map_err(lost)?;
+        let Some(manifest) = store.newest(&job).await.map_err(lost)? else {
+            return Box::pin(self.pursue(s)).await;
+        };
+        let there = self.agent.as_ref().is_some_and(|a| a.placed.contains(&Slot::Checkpoint));
+        self.restored = Some((manifest.id, manifest.tree.size()));
+        if there {
+            return Box::pin(self.pursue(s)).await;
+        }
+        let source = BlobSource::Checkpoint(store, job);
+        self.to_put.push_back((Slot::Checkpoint, manifest.tree, source));
+        Box::pin(self.put_next(s)).await
+    }
+
+    async fn task(&mut self, s: &mut SessionScene, state: TaskState) -> Result<(), Parting> {
+        let epoch = self.epoch;
+        if let Some(agent) = &mut self.agent {
+            agent.task = state.clone();
+        }
+        match state {
+            TaskState::Idle => {}
+            TaskState::Active { since, .. } => {
+                let restored = self.restored.take();
+                s.scene.tell(Happening::Started { epoch, at: since, restored }).await;
+                let instance = s.attempt.borrow().instance.clone();
+                crate::sandbox::running(&s.scene, &instance).await;
+            }
+            TaskState::Ended(end) => {
+                // A task that ended between two connections also started.
+                let restored = self.restored.take();
+                s.scene.tell(Happening::Started { epoch, at: end.at, restored }).await;
+                s.scene.tell(Happening::Exited { epoch, exit: exit(&end) }).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn log(
+        &mut self,
+        s: &SessionScene,
+        records: Vec<fleet_agent_api::LogRecord>,
+    ) -> Result<(), Parting> {
+        let Some(last) = records.last().map(|r| r.offset) else { return Ok(()) };
+        let events: Vec<Event> = records
+            .into_iter()
+            .map(|r| Event {
+                at: r.at,
+                job_id: s.scene.doc.facts.id.clone(),
+                body: EventBody::Log(LogLine {
+                    epoch: self.epoch,
+                    stream: r.stream,
+                    node: 0,
+                    line: r.line,
+                    offset: r.offset,
+                }),
+            })
+            .collect();
+        let lost = |e: crate::Error| Parting::Lost(e.to_string());
+        s.journal.write_lines(&events).map_err(lost)?;
+        // An acknowledged line must survive a power loss; a sync for every few lines is enough.
+        if last >= self.acked + (64 << 10) || self.acked == 0 {
+            s.journal.sync().map_err(lost)?;
+            self.acked = last;
+            return self.say(&ToAgent::LogAck { offset: last }).await;
+        }
+        Ok(())
+    }
+
+    async fn ready(
+        &mut self,
+        s: &mut SessionScene,
+        invitation: fleet_agent_api::Invitation,
+    ) -> Result<(), Parting> {
+        let source = invitation.source.clone();
+        match self.relay.invited(invitation).await {
+            Ok(blobs) if blobs.is_empty() => self.arrived(s, source).await,
+            Ok(blobs) => self.say(&ToAgent::Want { source, blobs }).await,
+            Err(reason) => self.say(&ToAgent::Declined { source, reason }).await,
+        }
+    }
+
+    async fn arrived(&mut self, s: &mut SessionScene, source: Source) -> Result<(), Parting> {
+        let epoch = self.epoch;
+        match self.relay.finish(&source).await {
+            Arrived::Partial => Ok(()),
+            Arrived::Checkpoint(manifest) => {
+                s.scene
+                    .tell(Happening::Saved {
+                        epoch,
+                        number: manifest.id.number,
+                        taken_at: manifest.taken_at,
+                        bytes: manifest.tree.size(),
+                        files: manifest.tree.entries.len(),
+                    })
+                    .await;
+                self.say(&ToAgent::Published { source }).await
+            }
+            Arrived::Output => self.say(&ToAgent::Published { source }).await,
+            Arrived::Pulled(request, tree) => {
+                self.export(s, request, &tree).await;
+                self.say(&ToAgent::Published { source }).await
+            }
+            Arrived::Declined(reason) => {
+                note(s, EventBody::CheckpointRefused { epoch, reason: reason.clone() }).await;
+                self.say(&ToAgent::Declined { source, reason }).await
+            }
+        }
+    }
+
+    async fn pull(&mut self, pull: Pull) -> Result<(), Parting> {
+        self.next_pull += 1;
+        let (request, path) = (self.next_pull, pull.path.clone());
+        self.pulls.insert(request, pull);
+        self.say(&ToAgent::Pull { request, path }).await
+    }
+
+    async fn export(&mut self, s: &SessionScene, request: u32, tree: &Tree) {
+        let Some(dest) = self.pulls.get(&request).map(|p| p.dest.clone()) else { return };
+        let store = &s.scene.inner.checkpoints;
+        let (store, job, size) = (store.clone(), s.scene.doc.facts.id.clone(), tree.size());
+        let tree = tree.clone();
+        let done = tokio::task::spawn_blocking(move || store.export_tree(&job, &tree, &dest)).await;
+        let answer = match done {
+            Ok(Ok(())) => Ok(size),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        self.answer_pull(request, answer);
+    }
+
+    fn answer_pull(&mut self, request: u32, answer: Result<u64, String>) {
+        if let Some(pull) = self.pulls.remove(&request) {
+            if pull.answer.send(answer).is_err() {
+                tracing::debug!("nobody waits for the pulled files any more");
+            }
+        }
+    }
+
+    async fn say(&self, message: &ToAgent) -> Result<(), Parting> {
+        let frame = encode_message(message).map_err(|e| Parting::Lost(e.to_string()))?;
+        self.out.send(frame).await.map_err(|_| Parting::Lost("the connection is gone".into()))
+    }
+}
+
+fn exit(end: &TaskEnd) -> Exit {
+    Exit {
+        code: end.code.or(end.signal.map(|s| 128 + s)).unwrap_or(1),
+        in_setup: end.step == fleet_agent_api::TaskStep::Setup,
+        stopped: end.stopped.is_some(),
+        done: end.done,
+        at: end.at,
+    }
+}
+
+async fn tell_notice(s: &SessionScene, epoch: Epoch, notice: Notice) {
+    let Notice { source, deadline, .. } = notice;
+    s.scene.tell(Happening::Notice { epoch, source, deadline }).await;
+}
+
+/// An event that belongs to no step.
+async fn note(s: &SessionScene, body: EventBody) {
+    let job = s.scene.doc.facts.id.clone();
+    let event = Event { at: now(), job_id: job.clone(), body };
+    let store = &*s.scene.inner.store;
+    if let Err(e) = store.append(vec![event]).await {
+        tracing::warn!(%job, "an event is lost: {e}");
+    } else if let Err(e) = s.journal.catch_up(&job, store).await {
+        tracing::warn!(%job, "the stream lags: {e}");
+    }
+}
