@@ -10,6 +10,7 @@
 mod blobs;
 mod export;
 mod local;
+mod place;
 
 use crate::error::Result;
 use async_trait::async_trait;

@@ -108,7 +108,7 @@ fn only_what_changed_is_read_and_the_old_tree_stays() {
 #[test]
 fn a_change_right_after_a_freeze_is_never_missed() {
     let b = bench();
-    for n in 0..200 {
+    for n in 0..50 {
         b.put("f", &format!("{n:03}"));
         let TreeKind::File { sha256, .. } = b.freeze().tree.entries[0].kind.clone() else {
             panic!()

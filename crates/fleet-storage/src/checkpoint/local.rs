@@ -5,11 +5,14 @@
 //! Documents go through `object_store` with conditional puts, as they will in a bucket. Invariant: a
 //! manifest is put after every file that it names has been synced, and taken away before any of them is.
 
+use super::blobs::Transfers;
+use super::place::{
+    TRASH, check_job, clean, manifest_key, number_of, on_disk, output_key, remove_folder,
+};
 use super::{BlobReader, BlobState, CheckpointStore, Output, Published, blobs, export};
 use crate::durable;
 use crate::error::{Error, Result, check_digest};
 use async_trait::async_trait;
-use blobs::Transfers;
 use bytes::Bytes;
 use fleet_types::{CheckpointId, CheckpointManifest, Epoch, JobId, Tree, TreeKind};
 use futures_util::TryStreamExt;
@@ -24,8 +27,6 @@ use tokio::sync::Mutex;
 
 /// Version of the documents.
 const VERSION: u32 = 1;
-/// A job being forgotten has this before its name.
-const TRASH: &str = ".trash-";
 
 /// Checkpoints in a folder.
 #[derive(Debug)]
@@ -53,8 +54,16 @@ impl LocalCheckpoints {
     /// [`Error::Disk`].
     pub fn open(dir: &Path) -> Result<Self> {
         durable::make_dir(dir)?;
+        clean(dir)?;
+        Self::look(dir)
+    }
+
+    /// Opens the folder `dir` to read from it, beside the process that writes: removes and makes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Disk`], also when it is missing.
+    pub fn look(dir: &Path) -> Result<Self> {
         let dir = dir.canonicalize().map_err(Error::disk(dir))?;
-        clean(&dir)?;
         let objects = LocalFileSystem::new_with_prefix(&dir)
             .map_err(|e| refused(&Key::default(), &e))?
             .with_fsync(true);
@@ -401,71 +410,6 @@ fn files(tree: &Tree) -> BTreeMap<&str, u64> {
         .collect()
 }
 
-fn manifest_key(job: &JobId, id: CheckpointId) -> Key {
-    Key::from(format!("{job}/{:06}/{:06}/manifest.json", id.epoch.0, id.number))
-}
-fn output_key(job: &JobId) -> Key {
-    Key::from(format!("{job}/output.json"))
-}
-
-/// The number that a folder is named by.
-fn number_of(folder: &Key) -> Option<u32> {
-    folder.filename()?.parse().ok()
-}
-
 fn refused(key: &Key, error: &object_store::Error) -> Error {
     Error::Object { path: key.to_string(), detail: error.to_string() }
-}
-
-/// A job id becomes a folder's name: it is checked before.
-fn check_job(job: &JobId) -> Result<()> {
-    let text = job.as_str();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
-        return Ok(());
-    }
-    Err(Error::BadName { what: "job id", text: text.chars().take(80).collect() })
-}
-
-/// Removes what a killed process left: unfinished documents and half-removed jobs.
-fn clean(dir: &Path) -> Result<()> {
-    let list = |path: &Path| {
-        std::fs::read_dir(path).map(|found| found.flatten().map(|f| f.path()).collect::<Vec<_>>())
-    };
-    for job in list(dir).map_err(Error::disk(dir))? {
-        if job.file_name().is_some_and(|n| n.to_string_lossy().starts_with(TRASH)) {
-            remove_folder(&job)?;
-            continue;
-        }
-        let mut folders = vec![(job, 0)];
-        while let Some((folder, depth)) = folders.pop() {
-            for path in list(&folder).unwrap_or_default() {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                // A job holds epochs, an epoch holds numbers.
-                if depth < 2 && path.is_dir() && name.bytes().all(|b| b.is_ascii_digit()) {
-                    folders.push((path, depth + 1));
-                } else if name.contains('#') {
-                    // How `object_store` names a document that it has not put yet.
-                    blobs::remove(&path)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::disk(path)(e)),
-        _ => Ok(()),
-    }
-}
-
-/// Runs blocking work where it holds nobody up.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
-        Err(Error::Object { path: String::new(), detail: format!("the work was cut off: {e}") })
-    })
 }

@@ -102,3 +102,35 @@ fn parse(record: &str) -> Option<(String, (Stamp, String))> {
 pub(super) fn name_of(root: &Path) -> String {
     hex::encode(&Sha256::digest(root.as_os_str().as_bytes())[..16])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_stamp_counts_only_when_a_later_change_must_show() {
+        let at = |mtime_ns, ctime_ns| Stamp { dev: 1, inode: 1, size: 1, mtime_ns, ctime_ns };
+        let clock = 1_764_000_000_500_000_000;
+        assert!(!at(clock, clock).is_old_at(clock), "the same tick may follow");
+        assert!(!at(clock - 90_000_000, clock - 1_000_000).is_old_at(clock));
+        assert!(at(clock - 90_000_000, clock - 90_000_000).is_old_at(clock));
+        let whole = clock - 500_000_000;
+        assert!(!at(whole, whole).is_old_at(clock), "this disk may keep no more than seconds");
+        assert!(at(whole, whole).is_old_at(clock + 2_000_000_000));
+    }
+
+    #[test]
+    fn an_index_survives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let mut index = Index::default();
+        let stamp =
+            Stamp { dev: 1, inode: 2, size: 3, mtime_ns: -4, ctime_ns: i128::from(i64::MAX) };
+        for name in ["a", "with space", "with\nline", "ü/b"] {
+            index.remember(name.into(), stamp, "ab".repeat(32));
+        }
+        index.save(&path).unwrap();
+        assert_eq!(Index::load(&path), index);
+        assert_eq!(index.find("a", &Stamp { size: 4, ..stamp }), None);
+    }
+}
