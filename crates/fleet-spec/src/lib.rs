@@ -4,16 +4,48 @@
 //! problem of a file is reported at once, each with line, column, field path and what to write instead;
 //! nothing in a file is ever silently ignored. Pure: no file, network, clock or environment is read here.
 
+mod keys;
+mod node;
+mod overrides;
+mod read;
+mod redact;
+mod render;
+mod scalar;
+mod schema;
+mod source;
 mod task;
 
+pub use render::{render, render_warnings};
+pub use schema::json_schema;
+pub use source::{MAX_BYTES, too_large};
 pub use task::*;
+
+/// Reads a task file, with what the command line adds to it.
+///
+/// Never fails as a whole: `errors` tells whether `tasks` may be used. Values for secrets, from the file
+/// and from `overrides`, end up in `secret_values`, index by index beside `tasks`. A diagnostic about a
+/// flag has line 0 and the flag's name as its path.
+pub fn parse(text: &[u8], overrides: &Overrides) -> Parsed {
+    let mut parsed = Parsed::default();
+    let text = match source::text(text) {
+        Ok(text) => text,
+        Err(errors) => {
+            parsed.errors = errors;
+            return parsed;
+        }
+    };
+    if let Some(roots) = node::documents(text, &mut parsed.errors) {
+        read::documents(roots, overrides, &mut parsed);
+    }
+    parsed
+}
 
 /// One problem or warning, located.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Diagnostic {
-    /// From 1.
+    /// From 1; 0 for a flag of the command line.
     pub line: usize,
-    /// From 1, in characters.
+    /// From 1, in characters; 0 for a flag.
     pub column: usize,
     /// `resources.any_of[1].accelerators`.
     pub path: String,
@@ -23,7 +55,7 @@ pub struct Diagnostic {
 }
 
 /// How the tasks of one file belong together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Execution {
     /// One after the other, each when the one before has succeeded.
