@@ -67,16 +67,17 @@ fn what_would_leave_its_folder_is_refused() {
     let reason = link.put(Slot::Mount("~/mine".into()), &through).unwrap_err();
     assert!(reason.contains("in the way"), "{reason}");
     // Bytes that are not what they are called.
+    let fine = Folder::default().file("x", 0o644, "y");
     link.send(&ToAgent::Put { slot: Slot::Workdir, tree: fine.tree.clone() });
-    link.send_bytes(&encode_blob(&Sha256::digest("x").into(), 0, 1, b"y"));
+    link.send_bytes(&encode_blob(&Sha256::digest("y").into(), 0, 1, b"z"));
     let reason = link.expect("a failure", |m| match m {
         FromAgent::PutFailed { reason, .. } => Some(reason.clone()),
         _ => None,
     });
     assert!(reason.contains("digest"), "{reason}");
     link.put(Slot::Workdir, &fine).unwrap();
-    link.send(&ToAgent::Start { spec: Box::new(task("cat x; sleep 600")) });
-    link.line("x");
+    link.send(&ToAgent::Start { spec: Box::new(task("cat x; echo; sleep 600")) });
+    link.line("y");
     link.put(Slot::Workdir, &Folder::default().file("z", 0o644, "z")).unwrap_err();
 }
 

@@ -191,15 +191,15 @@ impl Link {
         }
         true
     }
-    /// Waits for a message; those before it are dropped.
+    /// Waits for a message; others are kept, but for beats.
     pub(crate) fn expect<T>(&mut self, what: &str, pick: impl Fn(&FromAgent) -> Option<T>) -> T {
         let since = Instant::now();
         loop {
-            while let Some(message) = self.seen.pop_front() {
-                if let Some(found) = pick(&message) {
-                    return found;
-                }
+            if let Some(at) = self.seen.iter().position(|m| pick(m).is_some()) {
+                let message = self.seen.remove(at).unwrap();
+                return pick(&message).unwrap();
             }
+            self.seen.retain(|m| !matches!(m, FromAgent::Beat(_)));
             assert!(since.elapsed() < PATIENCE, "{what} did not come");
             assert!(self.pump(Duration::from_millis(50)), "the agent hung up before {what}");
         }
