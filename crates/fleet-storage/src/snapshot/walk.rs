@@ -129,11 +129,11 @@ impl Pass<'_> {
             return Ok(Found::Warning(format!("skipped `{}`: it is {what}", path.escape_debug())));
         }
         let stamp = Stamp::of(&meta);
-        if let Some(sha256) = self.index.find(&path, &stamp) {
-            if self.blobs.has(sha256, stamp.size) {
-                let sha256 = sha256.to_owned();
-                return Ok(file(path, TakenIn { sha256, stamp, mode, settled: true }, false));
-            }
+        if let Some(sha256) = self.index.find(&path, &stamp)
+            && self.blobs.has(sha256, stamp.size)
+        {
+            let sha256 = sha256.to_owned();
+            return Ok(file(path, TakenIn { sha256, stamp, mode, settled: true }, false));
         }
         match self.blobs.take_in(full) {
             Ok(taken) => Ok(file(path, taken, true)),
