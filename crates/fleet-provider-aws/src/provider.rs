@@ -167,8 +167,8 @@ impl AwsProvider {
             .dry_run(true)
             .min_count(1)
             .max_count(1)
-            .instance_type(InstanceType::T3Micro)
-            .image_id(launch::CPU_IMAGE)
+            .instance_type(InstanceType::G4dnXlarge)
+            .image_id(launch::GPU_IMAGE)
             .send();
         let error = match call.await {
             Err(e) if e.code() == Some("DryRunOperation") => return None,

@@ -22,10 +22,10 @@ use fleet_types::{Fault, Instance, Market, Scope, Usd};
 
 const OPERATION: &str = "RunInstances";
 /// Ubuntu with NVIDIA's driver, by AWS; resolved by EC2 in the region of the create.
-const GPU_IMAGE: &str = "resolve:ssm:/aws/service/deeplearning/ami/x86_64/\
+pub(super) const GPU_IMAGE: &str = "resolve:ssm:/aws/service/deeplearning/ami/x86_64/\
                          base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id";
 /// Plain Ubuntu, by Canonical.
-pub(super) const CPU_IMAGE: &str = "resolve:ssm:/aws/service/canonical/ubuntu/server/22.04/\
+const CPU_IMAGE: &str = "resolve:ssm:/aws/service/canonical/ubuntu/server/22.04/\
                                     stable/current/amd64/hvm/ebs-gp2/ami-id";
 
 /// Makes the machine, or gets the one that the token made before, in whatever state it is.
