@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_around_the_caret() {
-        let text = format!("run: x\nenvs: {{{}1X: y}}\n", "A: b, ".repeat(1));
+        let text = format!("run: x\nenvs: {{{}1X: y}}\n", "A: b, ");
         let long =
             format!("run: x\nresources: {{labels: {{a: {}}}, cpus: none}}\n", "x".repeat(250));
         for text in [text, long] {

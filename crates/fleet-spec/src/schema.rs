@@ -146,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_page_names_every_key() {
+        let page = include_str!("../../../docs/reference/task-file.md");
+        use crate::keys::{
+            AUTOSTOP, CHECKPOINT, RECOVERY, RESOURCES, SECRET, SPOT, STORAGE, WATCH,
+        };
+        let tables = [&TASK, &HEADER, &RESOURCES, &RECOVERY, &AUTOSTOP, &SPOT, &CHECKPOINT, &WATCH];
+        for key in tables.into_iter().chain([&STORAGE]).flat_map(Table::keys) {
+            assert!(page.contains(&format!("`{}`", key.name)), "{} is not in the page", key.name);
+        }
+        for key in SECRET.keys() {
+            assert!(page.contains(key.name), "{} is not in the page", key.name);
+        }
+    }
+
+    #[test]
     fn words_of_choices_are_words_of_the_reader() {
         for word in crate::keys::WORKLOADS {
             let text = format!("run: x\nworkload: {word}\n");

@@ -1,4 +1,5 @@
 //! Reading stays quick, also without optimisation: limits that the README's first command relies on.
+#![expect(clippy::print_stdout, reason = "the figures are the point")]
 
 use fleet_spec::{MAX_BYTES, Overrides, parse};
 use std::time::{Duration, Instant};

@@ -128,7 +128,7 @@ fn target(text: &str) -> Result<String, (String, &'static str)> {
     let joined = parts.join("/");
     let clean = if text.starts_with('~') { joined } else { format!("/{joined}") };
     let within = |folder: &&str| inside(&clean, folder) || clean == **folder;
-    let system = SYSTEM.iter().any(|f| within(&f)) && !OPEN.iter().any(|f| inside(&clean, f));
+    let system = SYSTEM.iter().any(within) && !OPEN.iter().any(|f| inside(&clean, f));
     if system || SHARED.contains(&clean.as_str()) || OPEN.contains(&clean.as_str()) {
         let message = format!("target {} is a folder of the system", quote(text));
         return Err((message, "choose a folder of your own, such as ~/data"));
