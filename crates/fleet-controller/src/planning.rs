@@ -87,12 +87,23 @@ pub(crate) fn overheads(task: &Task) -> Overheads {
     }
 }
 
-/// The most that may be paid at an offer: marketplaces bill what was bid, so the bid carries a small
-/// margin; clouds bill their own price, so the cap is the on-demand price.
+/// What a bid carries above the least that would be taken, so that the next bidder does not win at once.
+const BID_MARGIN: f64 = 1.05;
+
+/// Marketplaces bill what was bid: from here on the price of such an offer is our bid.
+fn with_bid(mut offer: Offer) -> Offer {
+    if offer.market == Market::Spot && offer.class == MachineClass::Container {
+        offer.price_usd_per_hour = offer.price_usd_per_hour.map(|p| p.scale(BID_MARGIN));
+    }
+    offer
+}
+
+/// The most that may be paid at an offer: on marketplaces the bid itself; clouds bill their own price,
+/// so the cap is the on-demand price.
 fn limit(offer: &Offer, max: Option<Usd>) -> Usd {
     let price = offer.price_usd_per_hour.unwrap_or_default();
     let cap = match (offer.market, offer.class) {
-        (Market::Spot, MachineClass::Container) => price.scale(1.05),
+        (Market::Spot, MachineClass::Container) => price,
         (Market::Spot, MachineClass::Vm) => {
             offer.on_demand_usd_per_hour.unwrap_or_else(|| price.scale(2.0)).max(price.scale(1.1))
         }
@@ -180,7 +191,7 @@ where
     let mut out = Gathered::default();
     for (id, answer) in futures_util::future::join_all(asked).await {
         match answer {
-            Ok(offers) => out.offers.extend(offers),
+            Ok(offers) => out.offers.extend(offers.into_iter().map(with_bid)),
             Err(e) => out.troubles.push(trouble(id, &e)),
         }
     }

@@ -78,7 +78,11 @@ pub(crate) async fn run(mut s: SessionScene) {
                 s.scene.tell(Happening::Unfit { epoch, reason }).await;
                 pause = Duration::from_secs(5);
             }
-            Parting::Lost(why) => tracing::debug!(job = %facts.id, %epoch, "not connected: {why}"),
+            Parting::Lost(why) => {
+                tracing::debug!(job = %facts.id, %epoch, "not connected: {why}");
+                // The cloud may know by now what became of it.
+                s.nudge.notify_one();
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

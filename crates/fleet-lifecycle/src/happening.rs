@@ -42,8 +42,13 @@ pub enum Happening {
     Unresolved { epoch: Epoch, offer: u32 },
     /// It was looked for until it could not be missed, and is not there.
     Absent { epoch: Epoch, offer: u32 },
-    /// The machine has an address.
-    Addressed { epoch: Epoch, address: Address, user: String },
+    /// The machine has an address, or bills since another moment than was thought, by the cloud's word.
+    Addressed {
+        epoch: Epoch,
+        address: Option<Address>,
+        user: String,
+        launched_at: Option<Timestamp>,
+    },
     /// SSH and agent answer.
     Connected { epoch: Epoch, host: String },
     /// Everything is in place; the task may start.

@@ -30,10 +30,11 @@ fn route(turn: &mut Turn<'_>, happening: Happening) {
             return stopping::advance(turn);
         }
         Happening::Saved { .. } => return saved(turn, &happening),
-        Happening::Addressed { epoch, address, user } => {
+        Happening::Addressed { epoch, address, user, launched_at } => {
             if let Some(attempt) = turn.attempt_mut(*epoch) {
-                attempt.address = Some(address.clone());
+                attempt.address = address.clone().or(attempt.address.take());
                 attempt.user.clone_from(user);
+                attempt.launched_at = launched_at.unwrap_or(attempt.launched_at);
             }
             return;
         }

@@ -70,19 +70,4 @@ impl MachineRow {
     pub fn provider(&self) -> ProviderId {
         self.place.provider
     }
-    /// What its compute has cost by `now`.
-    pub fn compute_cost(&self, now: Timestamp) -> Usd {
-        self.billed(now, self.price_usd_per_hour)
-    }
-    /// What its disk has cost by `now`.
-    pub fn disk_cost(&self, now: Timestamp) -> Usd {
-        let rate =
-            self.disk_usd_per_gib_hour.unwrap_or_default().micros() * i64::from(self.disk_gib);
-        self.billed(now, Usd::from_micros(rate))
-    }
-    fn billed(&self, now: Timestamp, rate: Usd) -> Usd {
-        let Some(start) = self.launched_at else { return Usd::ZERO };
-        let end = self.ended_at.unwrap_or(now);
-        rate.for_millis(end.millis() - start.millis())
-    }
 }

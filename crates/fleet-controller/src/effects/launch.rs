@@ -7,7 +7,9 @@ use crate::clock::now;
 use crate::keys::JobKeys;
 use fleet_lifecycle::{Happening, InFlight};
 use fleet_provider::{Boot, Candidate, LaunchRequest, OwnerTag, Provider, ProviderError};
-use fleet_types::{Epoch, Fault, Instance, Market, OfferQuery, PlacePattern, Scope, Timestamp};
+use fleet_types::{
+    Epoch, Fault, Instance, MachineClass, Market, OfferQuery, PlacePattern, Scope, Timestamp,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +66,7 @@ async fn price_in_force(
     flight: &InFlight,
 ) -> Option<fleet_types::Usd> {
     let wanted = &flight.place.offer;
-    if wanted.market == Market::OnDemand {
+    if wanted.market == Market::OnDemand || wanted.class == MachineClass::Container {
         return None;
     }
     let query = OfferQuery {

@@ -19,6 +19,7 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
     let epoch = attempt.epoch;
     let id = attempt.place.provider;
     let mut address = attempt.address.clone();
+    let mut launched_at = Some(attempt.launched_at);
     let mut noticed = attempt.notice_until.is_some();
     let mut absence = Absence::new(attempt.launched_at);
     loop {
@@ -30,12 +31,13 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
             Ok(instance) => {
                 absence.seen();
                 scene.inner.calm(&facts.id, "credentials");
-                if instance.address.is_some() && instance.address != address {
-                    address.clone_from(&instance.address);
-                    if let Some(address) = instance.address.clone() {
-                        let user = instance.user.clone();
-                        scene.tell(Happening::Addressed { epoch, address, user }).await;
-                    }
+                let moved = instance.address.is_some() && instance.address != address;
+                let billed = instance.launched_at.is_some() && instance.launched_at != launched_at;
+                if moved || billed {
+                    address = instance.address.clone().or(address);
+                    launched_at = instance.launched_at.or(launched_at);
+                    let (address, user) = (address.clone(), instance.user.clone());
+                    scene.tell(Happening::Addressed { epoch, address, user, launched_at }).await;
                 }
                 match instance.state {
                     InstanceState::Stopped { cause } | InstanceState::Terminated { cause } => {
