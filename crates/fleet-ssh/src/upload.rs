@@ -1,11 +1,14 @@
 //! Copies to the instance without sftp: two fixed scripts over exec.
 //!
-//! The first writes stdin to `PATH.part` and tells what arrived; only when that equals what was sent
-//! does the second set the mode and rename. So a copy that is cut off at any moment leaves the old file
-//! (or none) in place, never half a new one; the next copy overwrites the `.part`.
+//! The first writes stdin to `PATH.WORD.part` and tells what arrived; only when that equals what was
+//! sent does the second set the mode and rename. So a copy that is cut off at any moment leaves the old
+//! file (or none) in place, never half a new one; the next copy removes what was left. The word is
+//! another one for each copy, because the remote end of a copy that was given up may still be writing.
 //!
 //! The digest is sha256 where the instance has `sha256sum`, else only the size is compared.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,15 +18,16 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{Error, Output, Session, quote};
 
-/// `$1`: the path below the home. Prints `sha256 HEX` or `bytes N`.
+/// `$1`: the path below the home; `$2`: a word of this copy alone. Prints `sha256 HEX` or `bytes N`.
 const RECEIVE: &str = "set -eu; umask 077; cd; mkdir -p -- \"$(dirname -- \"./$1\")\"; \
-    cat > \"./$1.part\"; \
+    rm -f \"./$1.\"*.part; part=\"./$1.$2.part\"; cat > \"$part\"; \
     if command -v sha256sum >/dev/null 2>&1; then \
-    echo \"sha256 $(sha256sum < \"./$1.part\" | cut -c1-64)\"; \
-    else echo \"bytes $(wc -c < \"./$1.part\" | tr -d \" \")\"; fi";
+    echo \"sha256 $(sha256sum < \"$part\" | cut -c1-64)\"; \
+    else echo \"bytes $(wc -c < \"$part\" | tr -d \" \")\"; fi";
 
-/// `$1`: the path below the home; `$2`: the mode.
-const PUBLISH: &str = "set -eu; cd; chmod \"$2\" \"./$1.part\"; mv -f \"./$1.part\" \"./$1\"";
+/// `$1`, `$2`: as before; `$3`: the mode.
+const PUBLISH: &str =
+    "set -eu; cd; part=\"./$1.$2.part\"; chmod \"$3\" \"$part\"; mv -f \"$part\" \"./$1\"";
 
 /// The limit of the small second step.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(60);
@@ -50,8 +54,9 @@ impl Session {
         {
             return Err(self.failed(path, "the path must be relative to the home and name a file"));
         }
+        let word = format!("{:016x}", RandomState::new().hash_one(path));
         let mut source = Hashed { inner: source, hasher: Sha256::new(), bytes: 0 };
-        let output = self.exec(&script(RECEIVE, &[path]), &mut source, limit).await?;
+        let output = self.exec(&script(RECEIVE, &[path, &word]), &mut source, limit).await?;
         let told = self.checked(path, &output)?;
         let digest = format!("sha256 {}", hex::encode(source.hasher.finalize()));
         let size = format!("bytes {}", source.bytes);
@@ -59,7 +64,8 @@ impl Session {
             return Err(self.failed(path, &format!("{told} arrived, {digest} was sent")));
         }
         let mode = format!("{:o}", mode & 0o7777);
-        let output = self.exec(&script(PUBLISH, &[path, &mode]), &b""[..], PUBLISH_LIMIT).await?;
+        let output =
+            self.exec(&script(PUBLISH, &[path, &word, &mode]), &b""[..], PUBLISH_LIMIT).await?;
         self.checked(path, &output).map(drop)
     }
 

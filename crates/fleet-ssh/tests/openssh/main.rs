@@ -4,6 +4,7 @@ mod server;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,8 @@ async fn output_is_capped_and_time_is_limited() {
     let session = server.session().await;
     let chatty = session.exec("head -c 5000000 /dev/zero", &b""[..], SOON).await.unwrap();
     assert_eq!((chatty.stdout.len(), chatty.truncated, chatty.status), (OUTPUT_CAP, true, 0));
-    let slow = session.exec("sleep 1000", &b""[..], Duration::from_millis(300)).await;
+    let slow =
+        session.exec("cat >/dev/null", tokio::io::repeat(0), Duration::from_millis(300)).await;
     assert!(matches!(slow, Err(Error::TimedOut { .. })), "{slow:?}");
     // The connection outlives the command that was given up.
     assert!(session.exec("true", &b""[..], SOON).await.unwrap().success());
@@ -150,13 +152,14 @@ async fn an_upload_that_breaks_off_leaves_the_old_file() {
     let path = file.strip_prefix(&home).unwrap().to_str().unwrap();
     session.upload(&b"old"[..], path, 0o600, SOON).await.unwrap();
 
-    let broken = tokio_util::io::StreamReader::new(Broken::default());
+    let broken = tokio_util::io::StreamReader::new(Broken { dir: dir.path().into(), chunks: 0 });
     let error = session.upload(broken, path, 0o600, SOON).await.unwrap_err();
     assert!(matches!(error, Error::Source { .. }), "{error:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"old");
 
     session.upload(&b"new"[..], path, 0o600, SOON).await.unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), b"new");
+    assert_eq!(parts(dir.path()), 0, "what was left behind is cleaned up");
     for bad in ["", "/etc/x", "dir/", "a\nb"] {
         let error = session.upload(&b""[..], bad, 0o600, SOON).await.unwrap_err();
         assert!(matches!(error, Error::Upload { .. }), "{bad:?}: {error:?}");
@@ -196,7 +199,7 @@ async fn a_channel_is_a_duplex_stream_that_ends_cleanly_or_with_an_error() {
 async fn a_server_that_falls_silent_is_noticed_by_keepalive() {
     let Some(server) = Server::start() else { return };
     let session = server.session_with(QUICK).await;
-    let mut channel = session.open("echo $PPID; exec sleep 1000").await.unwrap();
+    let mut channel = session.open("echo $PPID; exec cat").await.unwrap();
     let stopped = Stopped::new(first_line(&mut channel).await);
     let started = Instant::now();
     let running = session.exec("true", &b""[..], SOON * 2).await;
@@ -211,7 +214,7 @@ async fn a_server_that_falls_silent_is_noticed_by_keepalive() {
 async fn a_server_that_falls_silent_in_the_middle_of_a_copy_is_noticed() {
     let Some(server) = Server::start() else { return };
     let session = server.session_with(QUICK).await;
-    let mut channel = session.open("echo $PPID; exec sleep 1000").await.unwrap();
+    let mut channel = session.open("echo $PPID; exec cat").await.unwrap();
     let pid = first_line(&mut channel).await;
     // Several at once, so that their windows together exceed what the socket buffers hold.
     let sent = Arc::new(AtomicU64::new(0));
@@ -275,21 +278,30 @@ impl AsyncRead for Endless {
     }
 }
 
-/// Yields some bytes, then an error, as a disk that fails.
-#[derive(Default)]
+/// How many unfinished copies lie in a directory.
+fn parts(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+}
+
+/// Yields some bytes and, once they begin to arrive, an error, as a disk that fails.
 struct Broken {
+    dir: PathBuf,
     chunks: usize,
 }
 
 impl futures_util::Stream for Broken {
     type Item = io::Result<bytes::Bytes>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.chunks += 1;
-        Poll::Ready(Some(if self.chunks < 20 {
-            Ok(bytes::Bytes::from_static(&[1; 1024]))
-        } else {
-            Err(io::Error::other("the disk failed"))
-        }))
+        if self.chunks < 20 {
+            return Poll::Ready(Some(Ok(bytes::Bytes::from_static(&[1; 1024]))));
+        }
+        if parts(&self.dir) == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(io::Error::other("the disk failed"))))
     }
 }
