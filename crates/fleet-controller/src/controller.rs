@@ -247,11 +247,11 @@ impl Controller {
         let record = self.find(id).await?;
         let store = &*self.inner.store;
         // A job that lives is read through its own writer; one that ended through its file alone.
-        if let (true, Some(mailbox)) = (follow, self.inner.mailbox(&record.id)) {
+        if let Some(mailbox) = self.inner.mailbox(&record.id) {
             let (answer, journal) = oneshot::channel();
             if mailbox.send(Mail::Journal(answer)).await.is_ok() {
                 if let Ok(journal) = journal.await {
-                    return Ok(journal.read(true));
+                    return Ok(journal.read(follow));
                 }
             }
         }

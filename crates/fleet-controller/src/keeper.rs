@@ -47,6 +47,10 @@ impl Keeper {
         let mut absence = Absence::new(self.row.launched_at.unwrap_or(self.row.created_at));
         let mut pause = Duration::from_millis(500);
         loop {
+            // Others may have proven its death: the end of a one-shot sandbox does.
+            if let Ok(Some(row)) = self.inner.store.row(&self.row.token).await {
+                self.row = row;
+            }
             if self.row.state.is_final() {
                 return;
             }

@@ -12,6 +12,8 @@ use crate::clock::now;
 use crate::effects::Scene;
 use crate::journal::Journal;
 use fleet_lifecycle::{Attempt, Happening, SessionGoal};
+use fleet_provider::OwnerTag;
+use fleet_types::ProviderId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
@@ -94,11 +96,26 @@ pub(crate) async fn run(mut s: SessionScene) {
             silent.told = true;
             let since = now().minus(silent.time);
             s.scene.tell(Happening::Silent { epoch, since }).await;
-            s.nudge.notify_one();
+            // This machine may have moved to another address, which nothing admits yet.
+            readmit(&s.scene, attempt.place.provider).await;
         }
         if silent.time > facts.timing().silence() {
             s.scene.tell(Happening::Lost { epoch }).await;
         }
+    }
+}
+
+/// Lets SSH in from the address that we have now, where the cloud has such rules.
+async fn readmit(scene: &Scene, provider: ProviderId) {
+    let facts = &scene.doc.facts;
+    let Ok(account) = scene.inner.account(&facts.realm).await else { return };
+    let Some(cidr) = crate::address::admit_from(&account.realm).await else { return };
+    let Ok(driver) = scene.inner.clouds.get(&facts.realm, provider).await else { return };
+    let Some(rules) = driver.auxiliary() else { return };
+    let owner = OwnerTag { fleet: facts.fleet.clone() };
+    match rules.admit(&owner, &cidr).await {
+        Ok(()) => tracing::info!("{} admits SSH from {cidr}", provider.title()),
+        Err(e) => tracing::warn!("SSH from {cidr} could not be admitted: {e}"),
     }
 }
 
