@@ -70,10 +70,7 @@ pub(crate) fn router(door: Door) -> Router {
 
 async fn nowhere(request: Request) -> Refusal {
     let message = format!("there is no {} {}", request.method(), request.uri().path());
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        doc: ErrorDoc { message, hint: None, exit_code: 7 },
-    }
+    Refusal { status: StatusCode::NOT_FOUND, doc: ErrorDoc { message, hint: None, exit_code: 7 } }
 }
 
 async fn server(State(door): State<Door>) -> Json<ServerStatus> {
@@ -100,10 +97,7 @@ async fn submit(State(door): State<Door>, body: Body) -> Result<Json<Vec<JobView
     Ok(Json(door.controller.submit(submission).await?))
 }
 
-async fn job(
-    State(door): State<Door>,
-    Path(id): Path<String>,
-) -> Result<Json<JobView>, Refusal> {
+async fn job(State(door): State<Door>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
     Ok(Json(door.controller.job(&id).await?))
 }
 

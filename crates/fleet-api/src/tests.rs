@@ -24,8 +24,9 @@ async fn served() -> Served {
     let home = Home::open(dir.path()).unwrap();
     let socket = home.socket_path();
     let listener = bind(&socket).unwrap();
-    let options =
-        Options { agent_binary: "/none".into(), version: "test".into(), seed: Some(1) };
+    // Never put on a machine here: any file will do.
+    let agent_binary = std::env::current_exe().unwrap();
+    let options = Options { agent_binary, version: "test".into(), seed: Some(1) };
     let controller = Controller::start(home, options).await.unwrap();
     let stop = CancellationToken::new();
     let done = tokio::spawn(serve(listener, controller, stop.clone(), Activity::default()));

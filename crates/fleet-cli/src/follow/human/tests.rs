@@ -1,0 +1,50 @@
+//! What people read at the moments that matter.
+
+use super::*;
+use crate::args::{ColorChoice, Global};
+use fleet_types::Timestamp;
+
+fn plain() -> Printer {
+    Printer::new(&Global { color: ColorChoice::Never, json: false, quiet: false, verbose: 0 }, true)
+}
+
+#[test]
+fn a_notice_is_calm_and_names_the_time_left() {
+    let body = EventBody::Notice {
+        epoch: Epoch(1),
+        source: "imds".into(),
+        deadline: Timestamp::from_millis(0),
+        warning_seconds: 112.4,
+    };
+    assert_eq!(
+        describe(&plain(), Side::Err, &body, Some(ProviderId::Aws)),
+        ["notice from AWS, 112 s left: attempt 1 saves its work; replacement starting now"]
+    );
+}
+
+#[test]
+fn an_attempt_ends_with_its_cause_cost_and_loss() {
+    let body = EventBody::Ended {
+        epoch: Epoch(2),
+        end_cause: EndCause::UserError,
+        exit_code: Some(3),
+        lost_work_seconds: 1.25,
+        cost_usd: Usd::from_micros(4_200),
+    };
+    assert_eq!(
+        describe(&plain(), Side::Err, &body, None),
+        ["attempt 2 ended: the task failed with exit code 3; $0.00420, 1.2 s of work to repeat"]
+    );
+}
+
+#[test]
+fn words_from_outside_cannot_drive_the_terminal() {
+    let body = EventBody::Waiting { reason: "\x1b[2J".into() };
+    assert_eq!(describe(&plain(), Side::Err, &body, None), ["waiting: \\u{1b}[2J"]);
+}
+
+#[test]
+fn bytes_are_shown_as_people_say_them() {
+    let shown = [0, 999, 1_000, 1_234_567, 999_960_000, 5_000_000_000_000].map(show_bytes);
+    assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.2 MB", "1.0 GB", "5.0 TB"]);
+}

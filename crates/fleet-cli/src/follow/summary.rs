@@ -1,0 +1,94 @@
+//! The last words about a job: outcome, time, attempts, money, work lost, and where its files lie.
+
+use super::human::cause_words;
+use crate::printer::{Paint, Printer, clean};
+use crate::table::Columns;
+use fleet_types::{JobView, Outcome, Timestamp, show_duration};
+
+/// The summary of a job that has ended, for stderr.
+pub(crate) fn lines(printer: &Printer, job: &JobView) -> Vec<String> {
+    let mut lines = vec![String::new(), headline(printer, job)];
+    let mut fact = |name: &str, text: String| lines.push(format!("  {name:<12}{}", clean(&text)));
+    if let Some(end) = job.finished_at {
+        fact("wall time", show_duration(end.since(job.created_at)));
+    }
+    for (i, row) in attempts(job).into_iter().enumerate() {
+        fact(if i == 0 { "attempts" } else { "" }, row);
+    }
+    fact("cost", cost(job));
+    let lost: f64 = job.attempts.iter().filter_map(|a| a.lost_work_seconds).sum();
+    if job.attempts.len() > 1 || lost > 0.0 {
+        fact("lost work", format!("{lost:.1} s"));
+    }
+    if let Some(dir) = &job.checkpoint_dir {
+        fact("checkpoints", dir.clone());
+    }
+    if let Some(dir) = &job.output_dir {
+        fact("outputs", dir.clone());
+    }
+    if job.checkpoint_dir.is_some() || job.output_dir.is_some() {
+        fact("", format!("bring them home: fleet get {}", job.id));
+    }
+    for alarm in &job.alarms {
+        fact("look at", alarm.clone());
+    }
+    lines
+}
+
+fn headline(printer: &Printer, job: &JobView) -> String {
+    let name = job.name.as_deref().map(|n| format!(" ({})", clean(n))).unwrap_or_default();
+    let outcome = job.outcome.map_or_else(|| job.phase.to_string(), |o| o.to_string());
+    let paint = match job.outcome {
+        Some(Outcome::Succeeded) => Paint::Green,
+        Some(Outcome::Failed) => Paint::Red,
+        Some(Outcome::Cancelled | Outcome::Stopped) | None => Paint::Yellow,
+    };
+    let exit = job.exit_code.filter(|c| *c != 0).map(|c| format!(", exit code {c}"));
+    let reason = job.reason.as_deref().map(|r| format!(": {}", clean(r)));
+    format!(
+        "{}{name} {}{}{}",
+        job.id,
+        printer.err(paint, &outcome),
+        exit.unwrap_or_default(),
+        reason.unwrap_or_default()
+    )
+}
+
+/// One row an attempt: where, how long, what it cost, how it ended.
+fn attempts(job: &JobView) -> Vec<String> {
+    let mut columns =
+        Columns::new(&[">ATTEMPT", "PLACE", "MACHINE", "MARKET", ">TIME", ">COST", "END"]);
+    for a in &job.attempts {
+        let time = match (a.launched_at, a.ended_at) {
+            (Some(from), Some(to)) => show_duration(to.since(from)),
+            _ => "-".to_owned(),
+        };
+        columns.row([
+            a.epoch.to_string(),
+            format!("{}/{}/{}", a.provider, a.region, a.zone),
+            a.instance_type.clone(),
+            a.market.to_string(),
+            time,
+            a.cost_usd.to_string(),
+            a.end_cause.map_or("", cause_words).to_owned(),
+        ]);
+    }
+    // The header is for tables that stand alone.
+    columns.lines().into_iter().skip(1).collect()
+}
+
+fn cost(job: &JobView) -> String {
+    let Some(on_demand) = job.on_demand_usd.filter(|u| u.micros() > 0) else {
+        return job.cost_usd.to_string();
+    };
+    let saved = 100.0 * (1.0 - job.cost_usd.dollars() / on_demand.dollars());
+    match saved >= 1.0 {
+        true => format!("{} ({on_demand} on demand, {saved:.0} % saved)", job.cost_usd),
+        false => format!("{} ({on_demand} on demand)", job.cost_usd),
+    }
+}
+
+/// Time between two points, the second of which may still be ahead.
+pub(crate) fn lasted(from: Timestamp, to: Option<Timestamp>, now: Timestamp) -> String {
+    show_duration(to.unwrap_or(now).since(from))
+}
