@@ -126,6 +126,17 @@ fn collect(table: &[Proc], pid: i32, signal: Signal, found: &mut Vec<i32>) {
     }
 }
 
+/// Whether a process is a shell that waits on nothing: between two commands, or busy by itself.
+pub(crate) fn is_idle_shell(pid: i32) -> bool {
+    let table = table();
+    table.iter().any(|p| p.pid == pid && is_shell(p)) && table.iter().all(|p| p.parent != pid)
+}
+
+/// What a process runs, as text to compare: it changes when the process becomes another program.
+pub(crate) fn program(pid: i32) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())
+}
+
 fn is_shell(proc: &Proc) -> bool {
     let program = fs::read_link(format!("/proc/{}/exe", proc.pid)).ok();
     let name = program.as_deref().and_then(|p| p.file_name()?.to_str()).unwrap_or(&proc.name);

@@ -126,29 +126,30 @@ impl Receiver {
         let path = blobs.join(format!("{name}.part"));
         let is_whole = blob.offset == 0 && blob.bytes.len() as u64 == blob.size;
         if is_whole {
-            // Most files of a workdir come in one piece: no state, one write.
+            // Most files of a workdir come in one piece: no state, one write. Cut short by a crash, it
+            // has not its size and counts as missing.
             check_hash(&name, &Sha256::digest(&blob.bytes).into(), &blob.sha256)?;
-            fs::write(&path, &blob.bytes).doing(|| format!("write `{name}`"))?;
-        } else {
-            let part = self.part(&path, blob)?;
-            if part.written != blob.offset {
-                return Err(Error::Refused(format!(
-                    "a piece of {name} begins at {} where {} was due",
-                    blob.offset, part.written
-                )));
-            }
-            part.file.write_all(&blob.bytes).doing(|| format!("write `{name}`"))?;
-            part.sum.update(&blob.bytes);
-            part.written += blob.bytes.len() as u64;
-            if part.written < blob.size {
-                return Ok(false);
-            }
-            let sum = part.sum.clone().finalize().into();
-            self.part = None;
-            if let Err(e) = check_hash(&name, &sum, &blob.sha256) {
-                absent(fs::remove_file(&path)).doing(|| format!("remove `{name}`"))?;
-                return Err(e);
-            }
+            fs::write(blobs.join(&name), &blob.bytes).doing(|| format!("write `{name}`"))?;
+            return Ok(true);
+        }
+        let part = self.part(&path, blob)?;
+        if part.written != blob.offset {
+            return Err(Error::Refused(format!(
+                "a piece of {name} begins at {} where {} was due",
+                blob.offset, part.written
+            )));
+        }
+        part.file.write_all(&blob.bytes).doing(|| format!("write `{name}`"))?;
+        part.sum.update(&blob.bytes);
+        part.written += blob.bytes.len() as u64;
+        if part.written < blob.size {
+            return Ok(false);
+        }
+        let sum = part.sum.clone().finalize().into();
+        self.part = None;
+        if let Err(e) = check_hash(&name, &sum, &blob.sha256) {
+            absent(fs::remove_file(&path)).doing(|| format!("remove `{name}`"))?;
+            return Err(e);
         }
         fs::rename(&path, blobs.join(&name)).doing(|| format!("store `{name}`"))?;
         Ok(true)

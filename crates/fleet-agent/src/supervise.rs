@@ -20,7 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -34,6 +34,11 @@ use std::time::{Duration, Instant};
 
 /// What the shell left behind has this long from SIGTERM to SIGKILL.
 const LEFTOVERS: Duration = Duration::from_secs(2);
+/// A process that the shell had only just forked hears the signal as the shell would, and then becomes
+/// another program that never heard it. For this long such ones are looked for.
+const FRESH: Duration = Duration::from_secs(2);
+/// A shell between two commands is given this long to start the next: the signal is for that one too.
+const BETWEEN_COMMANDS: Duration = Duration::from_millis(100);
 /// Between two rounds of killing.
 const ROUND: Duration = Duration::from_millis(20);
 /// Longer scripts go through a file: an argument of a program has a limit.
@@ -113,7 +118,9 @@ pub(crate) fn supervise() -> Result<()> {
         children,
         shell: None,
         stop: None,
-        signalled: false,
+        ordered_at: None,
+        signalled_at: None,
+        signalled: HashMap::new(),
         ending: None,
         leftovers_at: None,
     };
@@ -129,7 +136,11 @@ struct Supervisor {
     shell: Option<(TaskStep, Pid)>,
     /// When what is left is killed.
     stop: Option<Instant>,
-    signalled: bool,
+    /// When the first stop order came.
+    ordered_at: Option<Instant>,
+    signalled_at: Option<Instant>,
+    /// Who got the stop signal, and what each ran then.
+    signalled: HashMap<i32, Option<Vec<u8>>>,
     ending: Option<Ending>,
     leftovers_at: Option<Instant>,
 }
@@ -151,10 +162,12 @@ impl Supervisor {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            let mut wait = Duration::from_secs(60);
+            let is_due = self.stop.is_some() && self.shell.is_some() && self.signalled_at.is_none();
+            let mut wait = if is_due || self.is_fresh() { ROUND } else { Duration::from_secs(60) };
             if let Some(at) = kill_at {
-                wait = at.saturating_duration_since(Instant::now());
-                if wait.is_zero() {
+                let left = at.saturating_duration_since(Instant::now());
+                wait = wait.min(left);
+                if left.is_zero() {
                     procs::signal_descendants(std::process::id() as i32, Signal::SIGKILL);
                     wait = ROUND;
                 }
@@ -259,20 +272,26 @@ impl Supervisor {
     fn stop_within(&mut self, millis: u64) {
         let at = Instant::now() + Duration::from_millis(millis.min(1 << 40));
         self.stop = Some(self.stop.map_or(at, |known| known.min(at)));
+        self.ordered_at.get_or_insert_with(Instant::now);
     }
 
-    /// Sends the stop signal, once.
+    /// Sends the stop signal, once to every program.
     fn signal(&mut self) {
-        let Some((_, shell)) = self.shell.filter(|_| self.stop.is_some() && !self.signalled) else {
-            return;
-        };
-        self.signalled = true;
+        let Some((_, shell)) = self.shell.filter(|_| self.stop.is_some()) else { return };
         let name = self.assignment.signal.trim_start_matches("SIG");
         let signal = Signal::from_str(&format!("SIG{name}")).unwrap_or(Signal::SIGTERM);
-        // A process that is gone needs no signal.
+        if self.signalled_at.is_some() {
+            return self.signal_again(signal);
+        }
+        if self.is_fresh() && procs::is_idle_shell(shell.as_raw()) {
+            return;
+        }
+        self.signalled_at = Some(Instant::now());
         match &self.assignment.signal_to {
             SignalTarget::Main => {
                 for pid in procs::targets(shell.as_raw(), signal) {
+                    self.signalled.insert(pid, procs::program(pid));
+                    // A process that is gone needs no signal.
                     let _ = kill(Pid::from_raw(pid), signal);
                 }
             }
@@ -280,6 +299,29 @@ impl Supervisor {
                 let _ = kill(Pid::from_raw(-shell.as_raw()), signal);
             }
             SignalTarget::Command(text) => self.stop_command(text, shell, signal),
+        }
+    }
+
+    /// Whether the order or the signal is so new that a change among the processes matters.
+    fn is_fresh(&self) -> bool {
+        match (self.ordered_at, self.signalled_at) {
+            (_, Some(at)) => at.elapsed() < FRESH && !self.signalled.is_empty(),
+            (Some(at), None) => at.elapsed() < BETWEEN_COMMANDS,
+            (None, None) => false,
+        }
+    }
+
+    fn signal_again(&mut self, signal: Signal) {
+        if !self.is_fresh() {
+            return;
+        }
+        let below = procs::descendants(std::process::id() as i32);
+        for (pid, before) in &mut self.signalled {
+            let now = procs::program(*pid);
+            if below.contains(pid) && now.is_some() && now != *before {
+                *before = now;
+                let _ = kill(Pid::from_raw(*pid), signal);
+            }
         }
     }
 

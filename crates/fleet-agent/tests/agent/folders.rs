@@ -105,7 +105,7 @@ fn a_cut_upload_goes_on_where_it_was() {
         _ => None,
     });
     assert_eq!(from, 1_500_000);
-    link.give(&bytes, from);
+    link.give(digest, &bytes, from);
     link.expect("the placing", |m| matches!(m, FromAgent::Placed { .. }).then_some(()));
     assert_eq!(std::fs::read(rig.base().join("checkpoint/big")).unwrap(), bytes);
 }
@@ -122,7 +122,7 @@ fn ten_thousand_files_are_put_quickly() {
     }
     let since = Instant::now();
     link.put(Slot::Workdir, &folder).unwrap();
-    println!("10,000 files, 200 MB put in {:?}", since.elapsed());
+    println!("10,000 files, 200 MB put in {:?}, {} of the agent's", since.elapsed(), rig.busy());
     let since = Instant::now();
     link.put(Slot::Workdir, &folder).unwrap();
     println!("unchanged: {:?}; memory at most {} KiB", since.elapsed(), rig.memory_kib());

@@ -121,6 +121,12 @@ impl Rig {
         let line = locks.lines().find(|l| l.contains(&format!(":{inode} "))).expect("no lock");
         line.split_whitespace().nth(4).unwrap().parse().unwrap()
     }
+    /// Processor time of the daemon: in user code and in the kernel.
+    pub(crate) fn busy(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.daemon_pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        format!("{}0 ms + {}0 ms", fields[11], fields[12])
+    }
     pub(crate) fn memory_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.daemon_pid())).unwrap();
@@ -217,7 +223,11 @@ impl Link {
     pub(crate) fn until(&mut self, what: &str, mut is_true: impl FnMut(&Self) -> bool) {
         let since = Instant::now();
         while !is_true(self) {
-            assert!(since.elapsed() < PATIENCE, "{what} did not happen");
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{what} did not happen; last lines {:?}",
+                self.logs.iter().rev().take(9).map(|r| &r.line).collect::<Vec<_>>()
+            );
             assert!(self.pump(Duration::from_millis(20)), "the agent hung up before {what}");
         }
     }
@@ -304,7 +314,8 @@ impl Link {
             match answer {
                 FromAgent::Need { blobs, .. } => {
                     for want in blobs {
-                        self.give(&folder.bytes[&want.sha256], want.from);
+                        let digest = hex::decode(&want.sha256).unwrap().try_into().unwrap();
+                        self.give(digest, &folder.bytes[&want.sha256], want.from);
                     }
                 }
                 FromAgent::PutFailed { reason, .. } => return Err(reason),
@@ -312,8 +323,7 @@ impl Link {
             }
         }
     }
-    pub(crate) fn give(&mut self, bytes: &[u8], from: u64) {
-        let digest: [u8; 32] = Sha256::digest(bytes).into();
+    pub(crate) fn give(&mut self, digest: [u8; 32], bytes: &[u8], from: u64) {
         let mut at = from as usize;
         for piece in bytes[from as usize..].chunks(256 << 10) {
             let frame = encode_blob(&digest, at as u64, bytes.len() as u64, piece);

@@ -109,7 +109,12 @@ fn a_long_script_and_what_setup_made_reach_run() {
 const TRAINER: &str = r#"
 import os, signal, subprocess, sys, time
 me = os.environ["FLEET_CHECKPOINT_DIR"]
-worker = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *a: (print('worker hit', flush=True), sys.exit(1)))\nprint('worker up', flush=True)\nsys.stdin.read()"
+worker = r'''
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *a: (os.write(1, b"worker hit\n"), sys.exit(1)))
+os.write(1, b"worker up\n")
+sys.stdin.read()
+'''
 workers = [subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE) for _ in range(4)]
 def save(*_):
     with open(me + "/model.tmp", "w") as f:
