@@ -198,3 +198,53 @@ fn scan(path: &std::path::Path) -> std::io::Result<Scanned> {
 fn fail(e: impl std::fmt::Display) -> Error {
     Error::internal("the stream of a job", e)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_store::conformance::model::ModelStore;
+    use fleet_types::{LogLine, LogStream, Timestamp};
+
+    fn line(job: &JobId, offset: u64) -> Event {
+        Event {
+            at: Timestamp::from_millis(1),
+            job_id: job.clone(),
+            body: EventBody::Log(LogLine {
+                epoch: Epoch(1),
+                stream: LogStream::Stdout,
+                node: 0,
+                line: format!("line {offset}"),
+                offset,
+            }),
+        }
+    }
+
+    async fn lines(journal: &Journal) -> Vec<String> {
+        let (mut rx, mut out) = (journal.read(false), Vec::new());
+        while let Some(text) = rx.recv().await {
+            out.push(text);
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn every_line_is_there_once_and_a_torn_one_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let (job, store) = (JobId::from_bits(7), ModelStore::default());
+        let journal = Journal::open(&home, &job, &store).await.unwrap();
+        journal.write_lines(&[line(&job, 10), line(&job, 20)]).unwrap();
+        // The agent sends again what was not acknowledged.
+        journal.write_lines(&[line(&job, 20), line(&job, 30)]).unwrap();
+        assert_eq!(lines(&journal).await.len(), 3);
+        drop(journal);
+        let mut file = append_private(&path(&home, &job)).unwrap();
+        file.write_all(b"{\"at\":\"2026-01-01T00:00:00Z\",\"event\":\"log\",\"li").unwrap();
+        let journal = Journal::open(&home, &job, &store).await.unwrap();
+        assert_eq!(journal.log_offset(Epoch(1)), 30);
+        journal.write_lines(&[line(&job, 30), line(&job, 40)]).unwrap();
+        let all = lines(&journal).await;
+        assert_eq!(all.len(), 4, "{all:?}");
+        assert!(all[3].contains("line 40"));
+    }
+}
