@@ -7,31 +7,3 @@ pub(crate) mod launch;
 pub(crate) mod plan;
 pub(crate) mod settle;
 pub(crate) mod watch;
-
-use crate::inner::Inner;
-use crate::job::Mail;
-use crate::record::JobDoc;
-use fleet_lifecycle::Happening;
-use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// What an effect works with.
-#[derive(Clone)]
-pub(crate) struct Scene {
-    pub inner: Arc<Inner>,
-    pub doc: Arc<JobDoc>,
-    pub mail: mpsc::Sender<Mail>,
-}
-
-impl Scene {
-    /// Reports to the job; a job that is gone needs no report.
-    pub(crate) async fn tell(&self, happening: Happening) {
-        if self.mail.send(Mail::Happened(happening)).await.is_err() {
-            tracing::debug!(job = %self.doc.facts.id, "a report came after the job's end");
-        }
-    }
-    /// A waiting span, scaled.
-    pub(crate) fn secs(&self, seconds: f64) -> std::time::Duration {
-        self.doc.facts.time_scale.secs(seconds)
-    }
-}

@@ -3,7 +3,7 @@
 use crate::api::Account;
 use crate::clouds::Clouds;
 use crate::home::Home;
-use crate::job::Mail;
+use crate::mail::Mail;
 use crate::vault::Vault;
 use fleet_storage::{LocalCheckpoints, SnapshotStore};
 use fleet_store::Store;

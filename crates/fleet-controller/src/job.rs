@@ -4,13 +4,15 @@
 //! is started and stopped by comparing what the state wants with what runs, so a restart does the same.
 
 use crate::clock::now;
-use crate::effects::{self, Scene};
+use crate::effects;
 use crate::error::Result;
 use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::keeper;
+use crate::mail::{Mail, Pull};
 use crate::record::JobDoc;
-use crate::session::{self, Pull, SessionScene};
+use crate::scene::Scene;
+use crate::session::{self, SessionScene};
 use fleet_lifecycle::{
     Attempt, Happening, InFlight, JobState, Phase, SessionGoal, Turn, Want, invariant, step, view,
     wants,
@@ -21,24 +23,8 @@ use fleet_types::{Epoch, Event, MachineRow};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-
-/// What can be sent to a job.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    Happened(Happening),
-    /// Cancel; answered when it is durable.
-    Cancel {
-        reason: String,
-        done: oneshot::Sender<Result<()>>,
-    },
-    Pull(Pull),
-    /// The job's stream, through its own writer.
-    Journal(oneshot::Sender<Journal>),
-    /// The controller leaves: stop working, leave everything as it is.
-    Leave,
-}
 
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(500);

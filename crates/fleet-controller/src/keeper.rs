@@ -6,7 +6,7 @@
 use crate::clock::now;
 use crate::death::Absence;
 use crate::inner::Inner;
-use crate::job::Mail;
+use crate::mail::Mail;
 use fleet_lifecycle::Happening;
 use fleet_provider::{OwnerTag, Provider, ProviderError, Termination};
 use fleet_types::{

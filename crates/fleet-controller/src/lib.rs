@@ -22,12 +22,14 @@ mod job;
 mod journal;
 mod keeper;
 mod keys;
+mod mail;
 mod planning;
 mod reap;
 mod reconcile;
 mod record;
 mod run_spec;
 mod sandbox;
+mod scene;
 mod session;
 mod vault;
 

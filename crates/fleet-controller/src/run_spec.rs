@@ -1,6 +1,6 @@
 //! The order that starts a task on a machine: scripts, environment, signals.
 
-use crate::effects::Scene;
+use crate::scene::Scene;
 use crate::session::Parting;
 use fleet_agent_api::{RunSpec, SignalTarget};
 use fleet_spec::SignalTo;

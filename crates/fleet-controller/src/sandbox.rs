@@ -2,7 +2,7 @@
 //!
 //! Only realms with a control endpoint have one to tell; everything else about a sandbox job is as in life.
 
-use crate::effects::Scene;
+use crate::scene::Scene;
 use fleet_types::{InstanceId, Realm, is_loopback_url};
 use std::time::Duration;
 

@@ -9,8 +9,9 @@ mod relay;
 mod talk;
 
 use crate::clock::now;
-use crate::effects::Scene;
 use crate::journal::Journal;
+use crate::mail::Pull;
+use crate::scene::Scene;
 use fleet_lifecycle::{Attempt, Happening, SessionGoal};
 use fleet_provider::OwnerTag;
 use fleet_types::ProviderId;
@@ -29,14 +30,6 @@ pub(crate) struct SessionScene {
     pub nudge: Arc<Notify>,
     /// Requests for files of the running job.
     pub pulls: mpsc::Receiver<Pull>,
-}
-
-/// `fleet cp` from a running job.
-#[derive(Debug)]
-pub(crate) struct Pull {
-    pub path: String,
-    pub dest: std::path::PathBuf,
-    pub answer: tokio::sync::oneshot::Sender<Result<u64, String>>,
 }
 
 /// How a conversation ended.

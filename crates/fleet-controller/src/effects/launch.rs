@@ -2,9 +2,9 @@
 //!
 //! Invariant: never aborted once it runs; a create whose answer is lost is reported as unresolved.
 
-use super::Scene;
 use crate::clock::now;
 use crate::keys::JobKeys;
+use crate::scene::Scene;
 use fleet_lifecycle::{Happening, InFlight};
 use fleet_provider::{Boot, Candidate, LaunchRequest, OwnerTag, Provider, ProviderError};
 use fleet_types::{

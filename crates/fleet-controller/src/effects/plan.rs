@@ -1,8 +1,8 @@
 //! Asks the clouds anew, ranks, reports.
 
-use super::Scene;
 use crate::clock::now;
 use crate::planning;
+use crate::scene::Scene;
 use fleet_lifecycle::{Happening, JobState};
 use fleet_optimizer::rank;
 use std::collections::BTreeMap;

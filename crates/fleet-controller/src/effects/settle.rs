@@ -3,8 +3,8 @@
 //! Invariant 5 and 7: only complete listings count, at least three of them, and only after the window in
 //! which a new machine may be missing from lists.
 
-use super::Scene;
 use crate::clock::now;
+use crate::scene::Scene;
 use fleet_lifecycle::{Happening, InFlight};
 use fleet_provider::OwnerTag;
 use fleet_types::Epoch;

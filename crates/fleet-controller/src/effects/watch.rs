@@ -3,9 +3,9 @@
 //! The liveness table of reliability.md C2, provider column. Invariant: only the cloud's explicit word, or
 //! rule (b) of "proof of death", makes a machine dead; an error, an odd state or one 404 changes nothing.
 
-use super::Scene;
 use crate::clock::now;
 use crate::death::Absence;
+use crate::scene::Scene;
 use fleet_lifecycle::{Attempt, Happening};
 use fleet_provider::OwnerTag;
 use fleet_types::{DeathCause, Fault, InstanceState};

@@ -4,8 +4,8 @@
 //! nothing of the task travels before the connection is made again under the new key.
 
 use super::Parting;
-use crate::effects::Scene;
 use crate::keys::JobKeys;
+use crate::scene::Scene;
 use fleet_agent_api::{AgentConfig, PROTOCOL};
 use fleet_lifecycle::Attempt;
 use fleet_provider::{Capabilities, NoticeSource};

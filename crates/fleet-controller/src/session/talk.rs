@@ -7,8 +7,9 @@
 use super::put::{BlobSource, send_blobs};
 use super::reach::Reached;
 use super::relay::{Arrived, Relay, sizes};
-use super::{Parting, Pull, SessionScene};
+use super::{Parting, SessionScene};
 use crate::clock::now;
+use crate::mail::Pull;
 use bytes::Bytes;
 use fleet_agent_api::{
     AgentState, Decoder, Frame, FromAgent, Notice, PROTOCOL, Slot, Source, StopOrder, StopReason,
