@@ -63,6 +63,12 @@ pub(crate) async fn check(request: Request, next: Next) -> Result<Response, Refu
     if request.uri().authority().is_some() || request.uri().scheme().is_some() {
         return Err(Refusal::bad_request("the request target must be a path"));
     }
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|l| l.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > BODY_LIMIT) {
+        let message = format!("the body is larger than {BODY_LIMIT} bytes");
+        return Err(Refusal::bad_request(message));
+    }
     let path = request.uri().path().to_ascii_lowercase();
     if ["%00", "%2e", "%2f", "%5c", "%25", ".."].iter().any(|odd| path.contains(odd)) {
         return Err(Refusal::bad_request("the path has parts that no id has"));

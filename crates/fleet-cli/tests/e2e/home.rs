@@ -113,11 +113,6 @@ impl Home {
         self.dir.path().join("f")
     }
 
-    /// A folder for what the test writes.
-    pub(crate) fn outside(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Writes a file beside the home; its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
@@ -333,9 +328,11 @@ impl Drop for Home {
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one just built, or the one that `FLEET_BIN` names.
 pub(crate) fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_fleet"))
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let named = || std::env::var_os("FLEET_BIN").map(PathBuf::from);
+    BINARY.get_or_init(|| named().unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet").into()))
 }
 
 /// A file of the repository's `examples`.

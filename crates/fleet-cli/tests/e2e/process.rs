@@ -10,11 +10,6 @@ pub(crate) fn with_env(entry: &str) -> Vec<i32> {
     scan(|environ| environ.split(|b| *b == 0).any(|e| e == entry.as_bytes()))
 }
 
-/// Live processes whose environment has a variable that begins with `prefix`.
-pub(crate) fn with_env_prefix(prefix: &str) -> Vec<i32> {
-    scan(|environ| environ.split(|b| *b == 0).any(|e| e.starts_with(prefix.as_bytes())))
-}
-
 fn scan(wanted: impl Fn(&[u8]) -> bool) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let own = std::process::id().to_string();
