@@ -84,7 +84,7 @@ pub(crate) fn plan(printer: &Printer, side: Side, plan: &PlanView) -> Vec<String
         false => ranked(printer, side, &plan.candidates, 8),
     };
     for (reason, count) in reasons(&plan.rejected).into_iter().take(4) {
-        lines.push(format!("   {count} not taken: {}", clean(reason)));
+        lines.push(format!("   {count} not taken: {}", clean(&reason)));
     }
     if let (Some(cost), Some(hours)) = (plan.expected_cost_usd, plan.expected_hours) {
         lines.push(format!("expected: {cost} for {hours:.1} h"));
@@ -103,11 +103,15 @@ pub(crate) fn plan(printer: &Printer, side: Side, plan: &PlanView) -> Vec<String
     lines
 }
 
-/// Reasons by how many offers each turned away.
-pub(crate) fn reasons(rejected: &[RejectedOffer]) -> Vec<(&str, usize)> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+/// Reasons by how many offers each turned away; prices apart, the same reason is one.
+pub(crate) fn reasons(rejected: &[RejectedOffer]) -> Vec<(String, usize)> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for r in rejected {
-        *counts.entry(r.reason.as_str()).or_default() += 1;
+        let reason = match r.reason.split_once("/h ") {
+            Some((price, rest)) if price.starts_with('$') => format!("its price {rest}"),
+            _ => r.reason.clone(),
+        };
+        *counts.entry(reason).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));

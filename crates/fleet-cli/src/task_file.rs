@@ -58,7 +58,8 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     }
     let bytes = usize::try_from(meta.len()).unwrap_or(usize::MAX);
     if bytes > fleet_spec::MAX_BYTES {
-        return Err(refuse(fleet_spec::too_large(bytes).message));
+        let problem = fleet_spec::too_large(bytes);
+        return Err(refuse(problem.message).hint(problem.hint.unwrap_or_default()));
     }
     std::fs::read(path).map_err(|e| refuse(plain(&e)))
 }

@@ -93,7 +93,7 @@ pub(crate) struct Get {
 /// `fleet cp`.
 #[derive(Debug, Args)]
 pub(crate) struct Copy {
-    /// What to copy
+    /// What to copy: a path below workdir/, output/, checkpoint/ or ~/ on the machine
     #[arg(value_name = "JOB:PATH")]
     pub(crate) source: String,
     /// Folder to copy it into

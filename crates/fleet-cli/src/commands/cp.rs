@@ -13,7 +13,7 @@ pub(crate) fn run(context: &Context, args: &Copy) -> Result<u8> {
         _ => {
             let shown = args.source.escape_debug();
             return Err(Error::usage(format!("`{shown}` does not name a file of a job"))
-                .hint("write JOB:PATH, such as j-0123456789ab:results/log.csv"));
+                .hint("write JOB:PATH, such as j-0123456789ab:workdir/log.csv"));
         }
     };
     let dest = context.env.absolute(&args.dir);

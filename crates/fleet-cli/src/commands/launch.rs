@@ -124,12 +124,12 @@ async fn show_plans(
     file: &TaskFile,
 ) -> Result<u8> {
     let p = &context.printer;
-    let mut worst = 0;
+    let (mut worst, mut documents) = (0, Vec::new());
     for task in &file.parsed.tasks {
         let plan = fleet_controller::plan(home, account, task, args.refresh).await?;
         let code = verdict(&plan);
         if args.dry_run && p.json {
-            p.json(&json!({ "plan": super::offers::plan_document(&plan) }))?;
+            documents.push(super::offers::plan_document(&plan));
         } else {
             let side = if args.dry_run { Side::Out } else { Side::Err };
             if let Some(name) = task.name.as_deref().filter(|_| file.parsed.tasks.len() > 1) {
@@ -143,6 +143,11 @@ async fn show_plans(
         if code != 0 && (args.dry_run || task.spot.fallback == Fallback::None) {
             worst = worst.max(code);
         }
+    }
+    match documents.as_slice() {
+        [] => {}
+        [plan] => p.json(&json!({ "plan": plan }))?,
+        [first, ..] => p.json(&json!({ "plan": first, "plans": documents }))?,
     }
     if worst == code::CREDENTIALS {
         p.warn("no cloud is usable with the credentials that were found; `fleet check` says why");
@@ -172,7 +177,7 @@ fn verdict(plan: &PlanView) -> u8 {
 /// The sandbox of this home, started if none runs; the shell's own clouds do not count.
 async fn sandbox_account(context: &Context, args: &Launch, home: &Home) -> Result<Account> {
     let p = &context.printer;
-    let state = match fleet_sandbox::state(&home.sandbox_dir()) {
+    let state = match fleet_sandbox::settled(&home.sandbox_dir()).await {
         Some(state) => {
             p.talk("using the sandbox that runs already; no cloud account is touched");
             if args.scenario.as_ref().is_some_and(|s| *s != state.scenario) {

@@ -72,7 +72,7 @@ fn show(context: &Context, args: &Offers, plan: &PlanView) -> Result<()> {
         }
     } else {
         for (reason, count) in offer_table::reasons(&plan.rejected) {
-            p.talk(&format!("{count} not taken: {}", clean(reason)));
+            p.talk(&format!("{count} not taken: {}", clean(&reason)));
         }
     }
     for t in &plan.troubles {

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::daemon;
 use crate::error::{Error, Result};
 use crate::printer::Paint;
+use fleet_controller::Home;
 use fleet_sandbox::{Config, Scenario, State};
 use fleet_types::TimeScale;
 use serde_json::json;
@@ -15,7 +16,7 @@ use std::ffi::OsStr;
 /// `fleet sandbox up`.
 pub(crate) fn up(context: &Context, args: &Up) -> Result<u8> {
     let home = context.home()?;
-    if let Some(state) = fleet_sandbox::state(&home.sandbox_dir()) {
+    if let Some(state) = settled(context, &home)? {
         let same = args.scenario.as_ref().is_none_or(|s| *s == state.scenario)
             && args.seed.is_none_or(|s| s == state.seed);
         if !same {
@@ -107,7 +108,7 @@ pub(crate) fn down(context: &Context) -> Result<u8> {
 /// `fleet sandbox status`.
 pub(crate) fn status(context: &Context) -> Result<u8> {
     let home = context.home()?;
-    match fleet_sandbox::state(&home.sandbox_dir()) {
+    match settled(context, &home)? {
         Some(state) => show(context, &state),
         None if context.printer.json => {
             context.printer.json(&json!({ "running": false, "pid": null, "instances": 0 }))?;
@@ -130,6 +131,11 @@ pub(crate) fn env(context: &Context) -> Result<u8> {
         context.printer.data(&format!("export {name}={}", fleet_ssh::quote(&value)))?;
     }
     Ok(0)
+}
+
+/// The sandbox of this home; one that is just ending is waited for.
+fn settled(context: &Context, home: &Home) -> Result<Option<State>> {
+    context.block_on(async { Ok(fleet_sandbox::settled(&home.sandbox_dir()).await) })
 }
 
 fn show(context: &Context, state: &State) -> Result<u8> {

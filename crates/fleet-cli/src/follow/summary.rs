@@ -5,10 +5,21 @@ use crate::printer::{Paint, Printer, clean};
 use crate::table::Columns;
 use fleet_types::{JobView, Outcome, Timestamp, show_duration};
 
+/// Reasons that are spelt out.
+const REASONS: usize = 30;
+
 /// The summary of a job that has ended, for stderr.
 pub(crate) fn lines(printer: &Printer, job: &JobView) -> Vec<String> {
     let mut lines = vec![String::new(), headline(printer, job)];
     let mut fact = |name: &str, text: String| lines.push(format!("  {name:<12}{}", clean(&text)));
+    let several = job.reason.as_deref().filter(|r| r.contains("; ")).unwrap_or_default();
+    let mut parts = several.split("; ").filter(|p| !p.is_empty());
+    for (i, part) in parts.by_ref().take(REASONS).enumerate() {
+        fact(if i == 0 { "because" } else { "" }, part.to_owned());
+    }
+    if let more @ 1.. = parts.count() {
+        fact("", format!("... and {more} more: fleet status {} --json", job.id));
+    }
     if let Some(end) = job.finished_at {
         fact("wall time", show_duration(end.since(job.created_at)));
     }
@@ -20,14 +31,17 @@ pub(crate) fn lines(printer: &Printer, job: &JobView) -> Vec<String> {
     if job.attempts.len() > 1 || lost > 0.0 {
         fact("lost work", format!("{lost:.1} s"));
     }
-    if let Some(dir) = &job.checkpoint_dir {
-        fact("checkpoints", dir.clone());
+    // The two lie in one folder, unless a store of its own was named for one.
+    let dirs = [("saved in", &job.checkpoint_dir), ("outputs in", &job.output_dir)];
+    let mut shown = None;
+    for (name, dir) in dirs {
+        if let Some(dir) = dir.as_deref().filter(|d| shown != Some(*d)) {
+            fact(name, dir.to_owned());
+            shown = Some(dir);
+        }
     }
-    if let Some(dir) = &job.output_dir {
-        fact("outputs", dir.clone());
-    }
-    if job.checkpoint_dir.is_some() || job.output_dir.is_some() {
-        fact("", format!("bring them home: fleet get {}", job.id));
+    if shown.is_some() {
+        fact("", format!("bring it home: fleet get {}", job.id));
     }
     for alarm in &job.alarms {
         fact("look at", alarm.clone());
@@ -44,7 +58,9 @@ fn headline(printer: &Printer, job: &JobView) -> String {
         Some(Outcome::Cancelled | Outcome::Stopped) | None => Paint::Yellow,
     };
     let exit = job.exit_code.filter(|c| *c != 0).map(|c| format!(", exit code {c}"));
-    let reason = job.reason.as_deref().map(|r| format!(": {}", clean(r)));
+    // Several reasons, one for each place, get a line each below.
+    let reason = job.reason.as_deref().filter(|r| !r.contains("; "));
+    let reason = reason.map(|r| format!(": {}", clean(r)));
     format!(
         "{}{name} {}{}{}",
         job.id,
@@ -56,8 +72,7 @@ fn headline(printer: &Printer, job: &JobView) -> String {
 
 /// One row an attempt: where, how long, what it cost, how it ended.
 fn attempts(job: &JobView) -> Vec<String> {
-    let mut columns =
-        Columns::new(&[">ATTEMPT", "PLACE", "MACHINE", "MARKET", ">TIME", ">COST", "END"]);
+    let mut columns = Columns::new(&[">#", "PLACE", "MACHINE", "MARKET", ">TIME", ">COST", "END"]);
     for a in &job.attempts {
         let time = match (a.launched_at, a.ended_at) {
             (Some(from), Some(to)) => show_duration(to.since(from)),
@@ -78,13 +93,12 @@ fn attempts(job: &JobView) -> Vec<String> {
 }
 
 fn cost(job: &JobView) -> String {
-    let Some(on_demand) = job.on_demand_usd.filter(|u| u.micros() > 0) else {
-        return job.cost_usd.to_string();
-    };
-    let saved = 100.0 * (1.0 - job.cost_usd.dollars() / on_demand.dollars());
-    match saved >= 1.0 {
-        true => format!("{} ({on_demand} on demand, {saved:.0} % saved)", job.cost_usd),
-        false => format!("{} ({on_demand} on demand)", job.cost_usd),
+    match job.on_demand_usd.filter(|u| *u > job.cost_usd) {
+        None => job.cost_usd.to_string(),
+        Some(on_demand) => {
+            let saved = 100.0 * (1.0 - job.cost_usd.dollars() / on_demand.dollars());
+            format!("{} ({on_demand} on demand, {saved:.0} % saved)", job.cost_usd)
+        }
     }
 }
 

@@ -48,3 +48,27 @@ fn bytes_are_shown_as_people_say_them() {
     let shown = [0, 999, 1_000, 1_234_567, 999_960_000, 5_000_000_000_000].map(show_bytes);
     assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.2 MB", "1.0 GB", "5.0 TB"]);
 }
+
+#[test]
+fn a_summary_spells_out_each_place_that_said_no() {
+    let job: JobView = serde_json::from_value(serde_json::json!({
+        "id": "j-000000000001", "name": "train", "phase": "finished", "outcome": "failed",
+        "reason": "no capacity: aws/a/b x spot: sold out; vast/c/d y spot: outbid",
+        "exit_code": null, "created_at": "2026-01-01T00:00:00Z",
+        "finished_at": "2026-01-01T00:00:09Z", "cost_usd": 0.0,
+        "cost_parts": {"compute": 0.0, "disk": 0.0, "network": 0.0, "egress_estimated": 0.0},
+        "workdir_hash": null, "group": null, "attempts": []
+    }))
+    .expect("a job");
+    assert_eq!(
+        summary::lines(&plain(), &job),
+        [
+            "",
+            "j-000000000001 (train) failed",
+            "  because     no capacity: aws/a/b x spot: sold out",
+            "              vast/c/d y spot: outbid",
+            "  wall time   9s",
+            "  cost        $0.00",
+        ]
+    );
+}
