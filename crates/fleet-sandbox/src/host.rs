@@ -186,12 +186,12 @@ impl Host {
 
     /// A machine that still boots is killed by its boot, when it sees that nobody wants it.
     fn kill(self: &Arc<Self>, id: String) {
-        let slot = match lock(&self.slots).remove(&id) {
-            Some(Slot::Booting) => {
-                lock(&self.slots).insert(id, Slot::Booting);
+        let slot = {
+            let mut slots = lock(&self.slots);
+            if matches!(slots.get(&id), Some(Slot::Booting)) {
                 return;
             }
-            other => other,
+            slots.remove(&id)
         };
         let host = self.clone();
         tokio::spawn(async move {
