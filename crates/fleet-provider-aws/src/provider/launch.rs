@@ -30,8 +30,11 @@ const CPU_IMAGE: &str = "resolve:ssm:/aws/service/canonical/ubuntu/server/22.04/
 
 /// Makes the machine, or gets the one that the token made before, in whatever state it is.
 pub(super) async fn launch(clients: &Clients, request: &LaunchRequest) -> Result<Instance> {
-    let candidate = request.candidates.first().ok_or_else(|| {
-        refused(Fault::Rejected, Scope::Request, "NoCandidate", "the request names no place".into())
+    let first = request.candidates.first();
+    let ours = first.filter(|c| c.offer.place.provider == fleet_types::ProviderId::Aws);
+    let candidate = ours.ok_or_else(|| {
+        let why = "the request names no place of AWS";
+        refused(Fault::Rejected, Scope::Request, "NoCandidate", why.into())
     })?;
     within_limit(request.market, candidate)?;
     let user_data = boot::cloud_config(&request.boot, USER);
