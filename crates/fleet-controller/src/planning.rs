@@ -318,7 +318,7 @@ fn view(task: &Task, ask: &Ask, gathered: Gathered) -> PlanView {
         .map(|r| {
             let (_, source) = hazard_of(&r.offer);
             RankedOffer {
-                why: format!("risk {:.1} %/h ({source})", r.hazard_per_hour * 100.0),
+                why: source,
                 effective_usd_per_hour: r.effective_usd_per_hour,
                 hazard_used_per_hour: r.hazard_per_hour,
                 offer: r.offer,
