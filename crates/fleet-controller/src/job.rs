@@ -10,7 +10,7 @@ use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::keeper;
 use crate::mail::{Mail, Pull};
-use crate::record::JobDoc;
+use crate::record::{JobDoc, view_of};
 use crate::scene::Scene;
 use crate::session::{self, SessionScene};
 use fleet_lifecycle::{
@@ -19,7 +19,7 @@ use fleet_lifecycle::{
 };
 use fleet_provider::Idempotency;
 use fleet_store::Commit;
-use fleet_types::{Epoch, Event, MachineRow};
+use fleet_types::{Epoch, Event, EventBody, MachineRow, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,8 +169,14 @@ impl Job {
             }
         }
         let rows: Vec<_> = rows.into_values().collect();
-        let events: Vec<_> =
-            events.into_iter().map(|body| Event { at, job_id: facts.id.clone(), body }).collect();
+        let events: Vec<_> = events
+            .into_iter()
+            .map(|body| Event {
+                at,
+                job_id: facts.id.clone(),
+                body: self.complete(body, &state, at),
+            })
+            .collect();
         let commit = Commit {
             job: facts.id.clone(),
             from_version: self.version,
@@ -191,6 +197,17 @@ impl Job {
         }
         self.pursue();
         Ok(())
+    }
+
+    /// The last event shows what only this machine knows: where checkpoints and outputs lie.
+    fn complete(&self, body: EventBody, state: &JobState, at: Timestamp) -> EventBody {
+        match body {
+            EventBody::Finished { .. } => {
+                let job = view_of(&self.scene.inner.home, &self.scene.doc, state, at);
+                EventBody::Finished { job: Box::new(job) }
+            }
+            other => other,
+        }
     }
 
     /// The invariants that can be read off state and rows; a violation is an alarm, never a crash.

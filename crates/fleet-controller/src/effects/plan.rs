@@ -4,7 +4,7 @@ use crate::clock::now;
 use crate::planning;
 use crate::scene::Scene;
 use fleet_lifecycle::{Happening, JobState};
-use fleet_optimizer::rank;
+use fleet_optimizer::{Rejected, rank};
 use std::collections::BTreeMap;
 
 /// Plans `round` with what the job has learned.
@@ -29,24 +29,33 @@ pub(crate) async fn run(scene: Scene, round: u32, state: JobState) {
             .await;
     }
     let ranking = rank(gathered.offers, &ask, &state.avoid, planning::overheads(task), now());
-    let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
-    for r in &ranking.rejected {
-        *counted.entry(&r.reason).or_default() += 1;
-    }
-    let mut reasons: Vec<String> = ranking
-        .rejected
-        .iter()
-        .take(60)
-        .map(|r| {
-            format!("{} {} {}: {}", r.offer.place, r.offer.instance_type, r.offer.market, r.reason)
-        })
-        .collect();
-    if ranking.rejected.len() > 60 {
-        reasons.extend(counted.into_iter().map(|(why, n)| format!("{n} × {why}")));
-    }
+    let mut reasons = grouped(&ranking.rejected);
     reasons
         .extend(gathered.troubles.iter().map(|t| format!("{}: {}", t.provider.title(), t.message)));
     let places = planning::places(&ranking, task);
     let rejected = ranking.rejected.len();
     scene.tell(Happening::Planned { round, places, rejected, reasons }).await;
+}
+
+/// The most places that one reason names.
+const NAMED: usize = 40;
+
+/// The rejections by reason, each with the places it holds for.
+fn grouped(rejected: &[Rejected]) -> Vec<String> {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for r in rejected {
+        let place = format!("{} {} {}", r.offer.place, r.offer.instance_type, r.offer.market);
+        by_reason.entry(&r.reason).or_default().push(place);
+    }
+    by_reason
+        .into_iter()
+        .map(|(reason, places)| {
+            let more = places.len().saturating_sub(NAMED);
+            let mut text = format!("{reason}: {}", places[..places.len() - more].join(", "));
+            if more > 0 {
+                text += &format!(" and {more} more");
+            }
+            text
+        })
+        .collect()
 }
