@@ -51,7 +51,7 @@ pub(crate) fn ranked(
             o.price_usd_per_hour.map_or_else(|| "?".to_owned(), |p| p.to_string()),
             ranked.effective_usd_per_hour.to_string(),
             risk(ranked.hazard_used_per_hour),
-            why(&ranked.why).to_owned(),
+            ranked.why.clone(),
         ]);
     }
     let mut lines = dressed(printer, side, columns);
@@ -118,15 +118,6 @@ pub(crate) fn reasons(rejected: &[RejectedOffer]) -> Vec<(String, usize)> {
     counts
 }
 
-/// The reason without the risk's figure, which has a column of its own.
-fn why(text: &str) -> &str {
-    let inner = text
-        .strip_prefix("risk ")
-        .and_then(|t| t.split_once(" %/h (")?.1.strip_suffix(')'))
-        .filter(|t| !t.contains(['(', ')']));
-    inner.unwrap_or(text)
-}
-
 /// How likely it is to lose the machine within an hour.
 fn risk(per_hour: f64) -> String {
     let percent = 100.0 * (1.0 - (-per_hour).exp());
@@ -163,14 +154,6 @@ fn dressed(printer: &Printer, side: Side, columns: Columns) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_reason_does_not_repeat_the_risk() {
-        assert_eq!(why("risk 11.1 %/h (prior, host reliability)"), "prior, host reliability");
-        for whole in ["cheapest", "risk 1 %/h (a); far (b)"] {
-            assert_eq!(why(whole), whole);
-        }
-    }
 
     #[test]
     fn a_small_risk_is_not_none() {
