@@ -8,6 +8,9 @@ mod avoid;
 mod effective;
 mod rank;
 
+pub mod policy;
+pub mod simulate;
+
 pub use avoid::{Avoid, AvoidList};
 pub use effective::{Overheads, effective_price, hazard_of};
 pub use rank::{Ask, Ranked, Ranking, Rejected, rank};
