@@ -8,6 +8,7 @@
 mod auth;
 mod billing;
 mod filter;
+mod groups;
 mod instances;
 mod launch;
 mod network;
@@ -35,7 +36,7 @@ const ACCOUNT: &str = "000000000000";
 pub(crate) struct Account {
     instances: BTreeMap<String, instances::Ec2>,
     keys: BTreeMap<(String, String), network::Key>,
-    groups: BTreeMap<String, network::Group>,
+    groups: BTreeMap<String, groups::Group>,
     /// Creates by region and client token.
     tokens: HashMap<(String, String), launch::Reservation>,
 }

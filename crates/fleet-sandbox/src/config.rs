@@ -93,6 +93,8 @@ pub fn env(state: &State) -> Vec<(String, String)> {
         ("AWS_ACCESS_KEY_ID", DUMMY_CREDENTIALS[0]),
         ("AWS_SECRET_ACCESS_KEY", DUMMY_CREDENTIALS[1]),
         ("AWS_REGION", "us-east-1"),
+        // The aws command line of the first generation knows only this one.
+        ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("FLEET_VAST_ENDPOINT", vast),
         ("VAST_URL", vast),

@@ -17,7 +17,11 @@ use std::time::Duration;
 pub(crate) fn answer(host: &Arc<Host>, call: &Call) -> Reply {
     let body = call.json();
     match (call.method.as_str(), call.segments().as_slice()) {
-        ("GET", ["status"]) => host.with(|w, _| Reply::json(200, &status(w, host.ssh_port()))),
+        ("GET", ["status"]) => host.with(|w, _| {
+            let mut said = status(w, host.ssh_port());
+            said["ending"] = host.stop.is_cancelled().into();
+            Reply::json(200, &said)
+        }),
         ("GET", ["ledger"]) => host.with(|w, now| Reply::json(200, &w.ledger_json(now))),
         ("POST", ["preempt"]) => host.with(|w, now| preempt(w, &body, now)),
         ("POST", ["running"]) => {

@@ -35,7 +35,7 @@ pub use config::{
     state_path,
 };
 pub use control::client::{
-    Preempted, Target, down, end_machine_url, ledger, preempt, report_running, status,
+    Preempted, Target, down, end_machine_url, ledger, preempt, report_running, settled, status,
 };
 pub use error::Error;
 pub use scenario::{CallRule, PlaceRule, PreemptRule, Scenario, Since, builtin, names};

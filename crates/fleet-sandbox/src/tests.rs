@@ -53,7 +53,7 @@ impl Machine for Recorded {
 }
 
 /// A sandbox in this process.
-struct Box_ {
+struct Lab {
     running: Running,
     recorder: Arc<Recorder>,
     dir: tempfile::TempDir,
@@ -61,11 +61,11 @@ struct Box_ {
 }
 
 /// Starts a sandbox with that scenario, ten times as fast as life in its waits.
-async fn sandbox(scenario: Scenario) -> Box_ {
+async fn sandbox(scenario: Scenario) -> Lab {
     scaled(scenario, 0.01).await
 }
 
-async fn scaled(scenario: Scenario, scale: f64) -> Box_ {
+async fn scaled(scenario: Scenario, scale: f64) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Arc::new(Recorder::default());
     let config = Config {
@@ -79,10 +79,10 @@ async fn scaled(scenario: Scenario, scale: f64) -> Box_ {
     let running = serve::start(&config, recorder.clone()).await.unwrap();
     let host = running.host.clone();
     let life = tokio::spawn(async move { host.live().await });
-    Box_ { running, recorder, dir, life }
+    Lab { running, recorder, dir, life }
 }
 
-async fn named(name: &str) -> Box_ {
+async fn named(name: &str) -> Lab {
     sandbox(crate::builtin(name).unwrap()).await
 }
 
@@ -131,7 +131,7 @@ fn encode(text: &str) -> String {
     text.bytes().map(|b| format!("%{b:02X}")).collect()
 }
 
-impl Box_ {
+impl Lab {
     /// An EC2 call in a region: status and body, or a lost answer.
     async fn try_ec2(
         &self,

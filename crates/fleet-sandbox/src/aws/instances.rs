@@ -4,8 +4,9 @@
 //! listed for an hour, and `terminated` is shown only when no process of it is left.
 
 use super::filter::{Filters, Row};
+use super::groups::default_group;
 use super::launch::{Tags, interface_id};
-use super::network::{default_group, subnet_id, vpc_id};
+use super::network::{subnet_id, vpc_id};
 use super::xml::Xml;
 use super::{ACCOUNT, Answer, Refusal, Request, refuse};
 use crate::clock::{gmt, iso};

@@ -168,7 +168,7 @@ impl Request<'_> {
         let mut ids = self.params.list("NetworkInterface.1.SecurityGroupId");
         ids.extend(self.params.list("SecurityGroupId"));
         if ids.is_empty() {
-            return Ok(vec![network::default_group(&self.region)]);
+            return Ok(vec![super::groups::default_group(&self.region)]);
         }
         ids.iter().map(|id| self.group(id).map(|_| (*id).to_owned())).collect()
     }

@@ -36,7 +36,22 @@ pub struct Preempted {
     pub notice: bool,
 }
 
-/// What the sandbox says of itself: `pid, seed, scenario, ssh_port, instances, machines[]`.
+/// The sandbox that runs in `dir`, after one that is ending has gone: a one-shot sandbox outlives its
+/// job by a moment, in which it must be taken neither for a running one nor for a broken one.
+pub async fn settled(dir: &Path) -> Option<State> {
+    let gone_or_well = async {
+        loop {
+            let state = config::state(dir)?;
+            match status(&state).await {
+                Ok(said) if said["ending"] != true => return Some(state),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone_or_well).await.unwrap_or_else(|_| config::state(dir))
+}
+
+/// What the sandbox says of itself: `pid, seed, scenario, ssh_port, ending, instances, machines[]`.
 ///
 /// # Errors
 /// Where it does not answer.

@@ -146,7 +146,7 @@ const P5EN: &str =
 const P6: &str = "us-east-1:c us-east-2:abc us-west-2:abd eu-north-1:b ap-south-1:c";
 
 #[rustfmt::skip]
-#[allow(clippy::too_many_arguments, reason = "one row of the table below, in the order of its columns")]
+#[expect(clippy::too_many_arguments, reason = "one row of the table below, in the order of its columns")]
 const fn row(
     name: &'static str, vcpus: u32, memory_gib: u32, gpus: u32, gpu: &'static str,
     gpu_wire: &'static str, gpu_mib: u32, nvme_gb: u32, on_demand: f64, spot_share: f64,

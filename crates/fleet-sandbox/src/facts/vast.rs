@@ -25,6 +25,7 @@ pub(crate) struct Gpu {
 }
 
 #[rustfmt::skip]
+#[expect(clippy::too_many_arguments, reason = "one row of the table below, in the order of its columns")]
 const fn gpu(
     name: &'static str, wire: &'static str, ram_mb: u32, compute_cap: u32, tflops: f64,
     on_demand: f64, spot_share: f64, fleet: &'static [(u32, u32)],

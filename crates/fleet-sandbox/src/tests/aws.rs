@@ -1,10 +1,10 @@
 //! EC2 as its clients see it.
 
-use super::{Box_, http, sandbox, spot, text_of, until};
+use super::{Lab, http, sandbox, spot, text_of, until};
 use crate::Scenario;
 use serde_json::json;
 
-async fn launch(b: &Box_, token: &str) -> String {
+async fn launch(b: &Lab, token: &str) -> String {
     let (status, xml) = b.ec2("RunInstances", &spot(token, &[])).await;
     assert_eq!(status, 200, "{xml}");
     text_of(&xml, "instanceId").to_owned()
@@ -52,7 +52,8 @@ async fn each_refusal_has_its_code_and_status_and_makes_nothing() {
         vec![b'x'; 16 * 1024 + 1],
     );
     let max = "InstanceMarketOptions.SpotOptions.MaxPrice";
-    let cases: [(&[(&str, &str)], u16, &str); 9] = [
+    type Change<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Change<'_>, u16, &str); 9] = [
         (&[("Placement.AvailabilityZone", "us-east-1e")], 400, "Unsupported"),
         (&[("Placement.AvailabilityZone", "us-west-2a")], 400, "InvalidParameterValue"),
         (&[(max, "0.01")], 400, "SpotMaxPriceTooLow"),

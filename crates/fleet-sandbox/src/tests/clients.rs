@@ -3,21 +3,22 @@
 //! They are looked for in the folder that `FLEET_CLIENT_TOOLS` names (a virtual environment's `bin`);
 //! the test command of the repository installs them there. Without it this says so and checks nothing.
 
-use super::{Box_, sandbox};
+use super::{Lab, sandbox};
 use crate::{Scenario, env};
 use serde_json::Value;
 use std::path::PathBuf;
 use tokio::process::Command;
 
 fn tools() -> Option<PathBuf> {
-    let folder = std::env::var_os("FLEET_CLIENT_TOOLS").map(PathBuf::from);
+    let folder =
+        std::env::var_os("FLEET_CLIENT_TOOLS").filter(|v| !v.is_empty()).map(PathBuf::from);
     if folder.is_none() {
         eprintln!("skipped: FLEET_CLIENT_TOOLS does not name a folder with `aws` and `vastai`");
     }
     folder
 }
 
-impl Box_ {
+impl Lab {
     /// Runs a client with the environment that `fleet sandbox env` prints; its answer as JSON.
     async fn client(&self, tools: &std::path::Path, line: &[&str]) -> Value {
         let out = Command::new(tools.join(line[0]))
@@ -25,6 +26,8 @@ impl Box_ {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.dir.path())
+            // Tables are cut to the terminal's width.
+            .env("COLUMNS", "240")
             .envs(env(&self.running.state))
             .output()
             .await

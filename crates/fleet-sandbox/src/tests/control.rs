@@ -1,6 +1,6 @@
 //! The control endpoint, and the end of a sandbox.
 
-use super::{Box_, sandbox, spot, text_of};
+use super::{Lab, sandbox, spot, text_of};
 use crate::{Error, Scenario, Target};
 use serde_json::json;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn a_machine_that_ended_cannot_be_preempted_again() {
 
 #[tokio::test]
 async fn down_ends_every_machine_and_leaves_the_ledger() {
-    let Box_ { running, recorder: _recorder, dir, life } = {
+    let Lab { running, recorder: _recorder, dir, life } = {
         let b = sandbox(Scenario::default()).await;
         for token in ["a", "b"] {
             assert_eq!(b.ec2("RunInstances", &spot(token, &[])).await.0, 200);

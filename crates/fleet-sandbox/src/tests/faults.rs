@@ -1,10 +1,10 @@
 //! The built-in scenarios do to callers what they say.
 
-use super::{Box_, named, sandbox, spot, text_of, until};
+use super::{Lab, named, sandbox, spot, text_of, until};
 use crate::{CallRule, PreemptRule, Scenario, Since};
 use serde_json::json;
 
-async fn machines(b: &Box_) -> usize {
+async fn machines(b: &Lab) -> usize {
     b.ledger().await["instances"].as_array().unwrap().len()
 }
 

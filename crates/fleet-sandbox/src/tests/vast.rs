@@ -1,10 +1,10 @@
 //! Vast as its clients see it.
 
-use super::{Box_, http, sandbox, scaled, until};
+use super::{Lab, http, sandbox, scaled, until};
 use crate::Scenario;
 use serde_json::{Value, json};
 
-async fn t4(b: &Box_, kind: &str) -> Vec<Value> {
+async fn t4(b: &Lab, kind: &str) -> Vec<Value> {
     let query = json!({
         "type": kind, "gpu_name": {"eq": "Tesla T4"}, "num_gpus": {"eq": 1}, "limit": 100,
         "order": [["dph_total", "asc"]], "verified": {"eq": true}, "reliability": {"gte": 0.98},
@@ -35,7 +35,7 @@ fn label() -> String {
     format!("fleet/{}/{TOKEN}/1893456000", "f".repeat(32))
 }
 
-async fn create(b: &Box_, offer: &Value, price: Value) -> (u16, Value) {
+async fn create(b: &Lab, offer: &Value, price: Value) -> (u16, Value) {
     let path = format!("/api/v0/asks/{}/", offer["id"]);
     loop {
         let (status, answer) = b.vast("PUT", &path, rent(&label(), price.clone())).await;
@@ -47,7 +47,7 @@ async fn create(b: &Box_, offer: &Value, price: Value) -> (u16, Value) {
 }
 
 /// The contract's row once it looks like that.
-async fn row(b: &Box_, id: u64, field: &str, value: &str) -> Value {
+async fn row(b: &Lab, id: u64, field: &str, value: &str) -> Value {
     until(&format!("{id} {field}={value}"), || async {
         let (_, list) = b.vast("GET", "/api/v0/instances/", Value::Null).await;
         let rows = list["instances"].as_array().unwrap().clone();
@@ -65,7 +65,7 @@ async fn a_key_that_is_not_ours_is_refused_and_a_path_needs_its_slash() {
     assert_eq!(user.0, 401);
     let search = http("POST", &format!("{base}/api/v0/bundles/"), &wrong, "{}").await.unwrap();
     assert!(search.0 == 404 && search.1.contains("Invalid user key"), "{search:?}");
-    assert_eq!(b.vast("GET", "/api/v0/users/current", Value::Null).await.0, 404);
+    assert_eq!(b.vast("GET", "/api/v0/instances", Value::Null).await.0, 404);
     assert_eq!(b.vast("GET", "/api/v0/users/current/", Value::Null).await.0, 200);
 }
 

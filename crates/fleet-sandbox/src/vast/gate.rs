@@ -23,11 +23,18 @@ pub(super) fn threshold(name: &str) -> f64 {
     GATES.iter().find(|(n, _, _)| *n == name).map_or(1.0, |(_, seconds, _)| *seconds)
 }
 
-/// When each endpoint was last let through.
+/// When each endpoint lets the next call through.
 #[derive(Default)]
 pub(crate) struct Gates {
-    next: HashMap<String, Timestamp>,
+    next: HashMap<String, Gate>,
     searches: Vec<Timestamp>,
+}
+
+#[derive(Default)]
+struct Gate {
+    opens: Timestamp,
+    /// A violation was punished since it last opened; further ones are refused, not punished again.
+    punished: bool,
 }
 
 impl Gates {
@@ -42,12 +49,15 @@ impl Gates {
             return None;
         }
         let (_, seconds, penalty) = GATES.iter().find(|(n, _, _)| *n == name)?;
-        let next = self.next.entry(name.to_owned()).or_default();
-        if now < *next {
-            *next = (*next).max(now.plus(scale.secs(*penalty)));
+        let gate = self.next.entry(name.to_owned()).or_default();
+        if now < gate.opens {
+            if !gate.punished {
+                gate.opens = gate.opens.max(now.plus(scale.secs(*penalty)));
+                gate.punished = true;
+            }
             return Some(*seconds);
         }
-        *next = now.plus(scale.secs(*seconds));
+        *gate = Gate { opens: now.plus(scale.secs(*seconds)), punished: false };
         None
     }
 }
@@ -64,7 +74,7 @@ mod tests {
         assert_eq!(gates.pass(name, at(1_000), scale), None);
         assert_eq!(gates.pass(name, at(2_000), scale), Some(4.5));
         assert_eq!(gates.pass(name, at(13_000), scale), Some(4.5), "the penalty runs 12 s");
-        assert_eq!(gates.pass(name, at(26_000), scale), None);
+        assert_eq!(gates.pass(name, at(14_000), scale), None, "punished once, not for ever");
     }
 
     #[test]
