@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// How long machines may take to die at the end.
 const SHUT_DOWN: Duration = Duration::from_secs(8);
 
-/// Runs a sandbox in the foreground until `down`, SIGTERM or SIGINT.
+/// Runs a sandbox in the foreground until `down`, SIGTERM, SIGINT or the end of its folder.
 ///
 /// # Errors
 /// Where another one runs in the folder, the folder cannot be written, loopback cannot be bound, or
@@ -37,9 +37,21 @@ pub async fn run(config: Config) -> Result<(), Error> {
         () = running.host.live() => {}
         _ = term.recv() => {}
         _ = int.recv() => {}
+        () = vanished(&config.dir) => tracing::warn!("the sandbox's folder has vanished"),
     }
     running.finish().await;
     Ok(())
+}
+
+/// A folder that somebody removed leaves nobody who could end the sandbox: it ends by itself.
+async fn vanished(dir: &Path) {
+    let state = config::state_path(dir);
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if !state.exists() {
+            return;
+        }
+    }
 }
 
 /// A sandbox that answers.
