@@ -110,8 +110,13 @@ fn waiting_reason(state: &JobState) -> Option<String> {
     }
 }
 
+fn has_machine(phase: &Phase) -> bool {
+    matches!(phase, Phase::Connecting { .. } | Phase::Preparing { .. })
+}
+
 fn phase_name(state: &JobState) -> PhaseName {
-    let again = !state.attempts.is_empty();
+    // In the phases that have a machine, the last attempt is the one that is being made ready.
+    let again = state.attempts.len() > usize::from(has_machine(&state.phase));
     match &state.phase {
         Phase::Queued => PhaseName::Queued,
         Phase::Planning { waiting: Some(_), .. } => PhaseName::Planning,

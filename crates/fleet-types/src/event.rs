@@ -67,6 +67,9 @@ pub enum EventBody {
         code: String,
         message: String,
     },
+    /// Spot was asked for and is not to be had: on-demand is bought, as the job allows.
+    #[serde(rename = "plan.fallback")]
+    FellBack { epoch: Epoch, reason: String },
     #[serde(rename = "attempt.launching")]
     Launching {
         epoch: Epoch,

@@ -149,6 +149,9 @@ pub(crate) fn describe(
                 "{place} {instance_type} said no: {label} ({code}) {message}; on to the next place"
             )
         }
+        EventBody::FellBack { reason, .. } => {
+            return vec![paint(Paint::Yellow, format!("{reason}; buying on-demand"))];
+        }
         EventBody::Launching { epoch, place, instance_type, market, price_usd_per_hour } => {
             format!(
                 "attempt {epoch}: launching {instance_type} ({market}) in {place} at {price_usd_per_hour}/h"

@@ -187,5 +187,10 @@ fn relaunch(
     if turn.facts.budget.is_some_and(|b| turn.accrued + price > b) {
         return planning::exhausted(turn, &refused);
     }
+    let why =
+        planning::falls_back(turn, &place, refused.last()).then(|| planning::counted(&refused));
     turn.launch(offer, place, rest, refused);
+    if let Some(why) = why {
+        planning::say_fallback(turn, why);
+    }
 }

@@ -1,10 +1,12 @@
 //! Planning: offers are ranked; the best is launched, or the job waits with a named reason, or ends.
 
 use crate::{Goal, Happening, Phase, PlannedPlace, RefusedPlace, Turn, Waiting, phase::stopping};
-use fleet_types::{EndCause, EventBody, Fallback, Fault, Outcome, RankedPlace, Usd};
+use fleet_types::{
+    EndCause, EventBody, Fallback, Fault, Market, Outcome, ProviderId, RankedPlace, Usd,
+};
 use std::collections::BTreeMap;
 
-/// The most places of a plan that are walked before planning anew.
+/// The most places of one cloud and market that are walked before planning anew.
 const WALKED: usize = 64;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -58,12 +60,59 @@ fn planned(turn: &mut Turn<'_>, places: Vec<PlannedPlace>, rejected: usize, reas
             );
         }
     }
-    places.truncate(WALKED);
+    let mut places = walked(places);
     if places.is_empty() {
         return nothing(turn, reasons.join("; "));
     }
     let first = places.remove(0);
+    let fell_back = falls_back(turn, &first, None);
     turn.launch(0, first, places, Vec::new());
+    if fell_back {
+        say_fallback(turn, reasons.join("; "));
+    }
+}
+
+/// The places of a plan that are tried: of each cloud and market the best, so that one cloud with many
+/// places hides neither another cloud nor what to fall back on.
+fn walked(mut places: Vec<PlannedPlace>) -> Vec<PlannedPlace> {
+    let mut taken: BTreeMap<(ProviderId, Market), usize> = BTreeMap::new();
+    places.retain(|p| {
+        let n = taken.entry((p.offer.place.provider, p.offer.market)).or_default();
+        *n += 1;
+        *n <= WALKED
+    });
+    places
+}
+
+/// Whether a job that asked for spot goes on-demand with this place; `before` is the place tried last.
+pub(crate) fn falls_back(
+    turn: &Turn<'_>,
+    place: &PlannedPlace,
+    before: Option<&RefusedPlace>,
+) -> bool {
+    turn.facts.market == Market::Spot
+        && place.offer.market == Market::OnDemand
+        && before.is_none_or(|b| b.market == Market::Spot)
+}
+
+/// Says why on-demand is bought.
+pub(crate) fn say_fallback(turn: &mut Turn<'_>, why: String) {
+    let why = if why.is_empty() { "no spot place matches the task".to_owned() } else { why };
+    let reason = format!("no spot is to be had: {why}");
+    turn.emit(EventBody::FellBack { epoch: turn.state.epoch, reason });
+}
+
+/// How many places said no, by what they said.
+pub(crate) fn counted(refused: &[RefusedPlace]) -> String {
+    let mut by_reason: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for r in refused {
+        *by_reason.entry((r.fault.label(), &r.reason)).or_default() += 1;
+    }
+    let text = by_reason.into_iter().map(|((fault, code), n)| {
+        let places = if n == 1 { "place" } else { "places" };
+        format!("{fault} ({code}) in {n} {places}")
+    });
+    text.collect::<Vec<_>>().join("; ")
 }
 
 fn price(place: &PlannedPlace) -> Usd {
