@@ -27,6 +27,10 @@ impl Absence {
         self.since = None;
         self.omitted = 0;
     }
+    /// Since when it is missing: if its death is proven, the latest moment at which it ended.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
     /// Takes one more not-found in, with a listing beside it; answers whether death is proven.
     pub(crate) async fn proven(
         &mut self,

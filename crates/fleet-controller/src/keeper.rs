@@ -106,7 +106,8 @@ impl Keeper {
                 }
                 let owner = OwnerTag { fleet: self.fleet() };
                 if absence.proven(provider, &owner, id, scale).await {
-                    self.accepted(now()).await;
+                    // It stopped billing when it went, not when we were sure of that.
+                    self.accepted(absence.since().unwrap_or_else(now)).await;
                     self.gone(now(), DeathCause::Unsaid).await;
                 }
                 return Ok(());

@@ -62,8 +62,8 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
                 if let Ok(provider) = scene.inner.clouds.get(&facts.realm, id).await {
                     if absence.proven(&*provider, &owner, &attempt.instance, facts.time_scale).await
                     {
-                        let cause = DeathCause::Unsaid;
-                        return scene.tell(Happening::Dead { epoch, cause, at: now() }).await;
+                        let (cause, at) = (DeathCause::Unsaid, absence.since().unwrap_or_else(now));
+                        return scene.tell(Happening::Dead { epoch, cause, at }).await;
                     }
                 }
             }
