@@ -16,9 +16,13 @@ use fleet_controller::api::{Account, PlanView, Submission};
 use fleet_types::{Fallback, JobView};
 use serde_json::json;
 use std::ffi::OsStr;
+use std::time::Duration;
 
 /// The scenario that a sandbox plays which `launch` starts.
 const DEMO: &str = "demo";
+
+/// How long a sandbox may take to end after its job.
+const SANDBOX_LEAVES: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(context: &Context, args: &Launch) -> Result<u8> {
     let overrides = submission::overrides(context, args)?;
@@ -54,6 +58,7 @@ async fn launch(
     if !args.yes && !context.printer.confirm("launch?")? {
         return Err(Error::usage("not launched: nobody said yes"));
     }
+    let one_shot = account.realm.one_shot;
     let submission = submission::build(context, home, account, &file, &args.file, secrets)?;
     let client = context.server(home).await?;
     let jobs = submit(context, home, &client, &submission).await?;
@@ -65,7 +70,26 @@ async fn launch(
             say_accepted(context, job);
         }
     }
-    follow::follow(context, home, &client, &jobs).await
+    let code = follow::follow(context, home, &client, &jobs).await?;
+    if one_shot && code != code::INTERRUPTED {
+        sandbox_gone(home, &client).await;
+    }
+    Ok(code)
+}
+
+/// Waits a moment for the sandbox that ends with its job, so that the next command finds none.
+async fn sandbox_gone(home: &Home, client: &Client) {
+    let gone = async {
+        while fleet_sandbox::state(&home.sandbox_dir()).is_some() {
+            if client.server().await.map_or(true, |s| s.jobs_live > 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(SANDBOX_LEAVES, gone).await.is_err() {
+        tracing::debug!("the sandbox has not ended yet");
+    }
 }
 
 /// Submits; a server that dies meanwhile is started again and asked again with the same key.
