@@ -6,12 +6,14 @@
 mod jobs;
 mod launch;
 mod operate;
+mod simulate;
 
 pub(crate) use jobs::{Attach, Cancel, Copy, Cost, Events, Exec, Get, Logs, Ssh, Status};
 pub(crate) use launch::{Launch, Offers, Placement, Validate};
 pub(crate) use operate::{
     Check, Completions, Preempt, Reap, Sandbox, Scenario, Server, ServerRun, Up, UpRun,
 };
+pub(crate) use simulate::Simulate;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -105,6 +107,8 @@ pub(crate) enum Command {
     /// The controller process
     #[command(subcommand)]
     Server(Server),
+    /// Replay recorded spot traces under the policies
+    Simulate(Box<Simulate>),
     /// Print the JSON Schema of task files
     Schema,
     /// Print a completion script
@@ -117,9 +121,6 @@ pub(crate) enum Command {
     /// Not supported yet
     #[command(hide = true)]
     Sweep(Later),
-    /// Not supported yet
-    #[command(hide = true)]
-    Simulate(Later),
     /// Not supported yet
     #[command(hide = true)]
     Rehearse(Later),

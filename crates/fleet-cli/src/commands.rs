@@ -19,6 +19,7 @@ pub(crate) mod sandbox;
 pub(crate) mod scenario;
 pub(crate) mod schema;
 pub(crate) mod server;
+pub(crate) mod simulate;
 pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod validate;

@@ -79,12 +79,12 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Cp(args) => c::cp::run(context, &args),
         Command::Sandbox(args) => sandbox(args, context),
         Command::Server(args) => c::server::run(context, &args),
+        Command::Simulate(args) => c::simulate::run(context, &args),
         Command::Schema => c::schema::run(context),
         Command::Completions(args) => c::completions::run(context, &args),
         Command::Version => c::version::run(context),
         Command::Advise(rest) => later("fleet advise", &rest),
         Command::Sweep(rest) => later("fleet sweep", &rest),
-        Command::Simulate(rest) => later("fleet simulate", &rest),
         Command::Rehearse(rest) => later("fleet rehearse", &rest),
     }
 }

@@ -51,7 +51,7 @@ fn what_is_left_out_says_so() {
 
     hint: `fleet --help` lists the commands that are there
     ");
-    for command in [&["advise", "x"][..], &["simulate"], &["rehearse", "x", "--preemptions", "3"]] {
+    for command in [&["advise", "x"][..], &["rehearse", "x", "--preemptions", "3"]] {
         let out = stage.run(command);
         assert_eq!(out.status.code(), Some(2), "{command:?}");
         assert!(String::from_utf8_lossy(&out.stderr).contains("not supported yet"));
