@@ -76,7 +76,7 @@ fn a_server_that_slept_longer_than_the_silence_bound_recovers_nothing() {
     let task = home.write(
         "long.yaml",
         "resources: {accelerators: 'T4:1'}\nmachine: any\n\
-         run: |\n  echo awake; while [ ! -e \"$FLEET_OUTPUT_DIR/go\" ]; do sleep 0.1; done; echo end\n",
+         run: |\n  echo awake; while [ ! -e ~/go ]; do sleep 0.1; done; echo end\n",
     );
     let id = home.launch(&task, &["--infra", "aws"]);
     home.until_log(&id, "awake");
@@ -89,7 +89,7 @@ fn a_server_that_slept_longer_than_the_silence_bound_recovers_nothing() {
     }
     assert_eq!(home.ledger().alive().len(), 1, "the machine did not live on by itself");
     assert!(process::signal(pid, Signal::SIGCONT));
-    home.fleet(&["exec", &id, "--", "sh", "-c", "touch \"$FLEET_OUTPUT_DIR/go\""]).ends(0);
+    home.fleet(&["exec", &id, "--", "touch ~/go"]).ends(0);
     let job = home.succeeded(&id);
     let attempts = job["attempts"].as_array().expect("attempts");
     assert_eq!(attempts.len(), 1, "a healthy job was moved: {job}");
@@ -115,7 +115,10 @@ fn a_crash_of_the_sandbox_leaves_no_process() {
     let machines = home.ledger().alive();
     assert_eq!(machines.len(), 2);
     let of_machines = || -> Vec<i32> {
-        machines.iter().flat_map(|m| process::with_env(&format!("FLEET_SANDBOX_MACHINE={m}"))).collect()
+        machines
+            .iter()
+            .flat_map(|m| process::with_env(&format!("FLEET_SANDBOX_MACHINE={m}")))
+            .collect()
     };
     assert!(of_machines().len() >= 4, "the search sees no machine, so it would prove nothing");
     let pid = home.json(&["sandbox", "status"])["pid"].as_i64().expect("a pid");

@@ -121,6 +121,14 @@ impl Home {
         path.to_str().expect("UTF-8").to_owned()
     }
 
+    /// Writes a file of so many MiB that no compression shrinks.
+    pub(crate) fn write_noise(&self, name: &str, mib: u64) {
+        let path = PathBuf::from(self.write(name, ""));
+        let noise = std::fs::File::open("/dev/urandom").expect("a source of noise");
+        let mut file = std::fs::File::create(path).expect("a file");
+        std::io::copy(&mut std::io::Read::take(noise, mib << 20), &mut file).expect("written");
+    }
+
     /// Runs `fleet ARGS` to its end.
     #[track_caller]
     pub(crate) fn fleet(&self, args: &[&str]) -> Said {
@@ -165,7 +173,8 @@ impl Home {
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let said = self.fleet(&[args, &["--json"]].concat()).ends(0);
-        serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", said.stdout))
+        serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", said.stdout))
     }
 
     /// Submits a task, detached; the ids of its jobs.
@@ -271,7 +280,9 @@ impl Home {
     pub(crate) fn kill_server(&self) {
         let pid = self.server_pid().expect("a server runs");
         assert!(process::signal(pid, Signal::SIGKILL));
-        self.until_true("the killed server is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+        self.until_true("the killed server is gone", || {
+            !Path::new(&format!("/proc/{pid}")).exists()
+        });
     }
 
     /// Waits for a condition.

@@ -37,7 +37,14 @@ fn the_one_shot_sandbox_preempts_the_job_once_and_it_ends_from_its_saved_step() 
     let home = Home::new("one-shot");
     let said = home
         .fleet(&[
-            "launch", &example("train.yaml"), "--use-spot", "--sandbox", "-y", "--json", "--env", "STEPS=40",
+            "launch",
+            &example("train.yaml"),
+            "--use-spot",
+            "--sandbox",
+            "-y",
+            "--json",
+            "--env",
+            "STEPS=40",
         ])
         .ends(0)
         .says(&["take the first spot machine away once"]);
@@ -60,16 +67,26 @@ fn the_one_shot_sandbox_preempts_the_job_once_and_it_ends_from_its_saved_step() 
     let job = &events.last().expect("a last line")["job"];
     let attempts = job["attempts"].as_array().expect("attempts");
     assert_eq!(attempts.len(), 2, "{job}");
-    assert_eq!((&attempts[0]["end_cause"], &attempts[1]["end_cause"]), (&"preempted".into(), &"done".into()));
+    assert_eq!(
+        (&attempts[0]["end_cause"], &attempts[1]["end_cause"]),
+        (&"preempted".into(), &"done".into())
+    );
     let place = |n: usize| (&attempts[n]["provider"], &attempts[n]["region"], &attempts[n]["zone"]);
     assert_ne!(place(0), place(1), "it went back to the place that took its machine");
     let (last, back) = resumption(&events);
     assert!(last - back <= 1 && back > 20, "{last} steps were done, {back} survived");
-    assert!(lines(&events).last().is_some_and(|l| l.starts_with("done:")), "the work was not finished");
+    assert!(
+        lines(&events).last().is_some_and(|l| l.starts_with("done:")),
+        "the work was not finished"
+    );
     let ledger = home.drained();
     assert_eq!(ledger.machines().len(), 2);
     ledger.assert_books_agree(std::slice::from_ref(job));
-    home.until_true("the sandbox ends with its job", || home.json(&["sandbox", "status"])["pid"].is_null());
+    // The next one follows at once: it must not take the ending sandbox for its own.
+    let hello = example("hello.yaml");
+    home.fleet(&["launch", &hello, "--use-spot", "--sandbox", "-y", "-q"]).ends(0);
+    assert!(home.json(&["sandbox", "status"])["pid"].is_null(), "the sandbox outlives its job");
+    home.drained();
 }
 
 #[test]
@@ -82,7 +99,10 @@ fn a_group_of_workers_that_saves_and_exits_0_at_the_notice_has_not_succeeded_and
     assert_eq!(job["attempts"][0]["end_cause"], "preempted", "{job}");
     assert_eq!(job["attempts"].as_array().map(Vec::len), Some(2), "{job}");
     let events = home.events(&id);
-    in_order(&events, &["preemption.notice", "recovery.started", "checkpoint.restored", "job.finished"]);
+    in_order(
+        &events,
+        &["preemption.notice", "recovery.started", "checkpoint.restored", "job.finished"],
+    );
     let (last, back) = resumption(&events);
     assert_eq!(last, back, "batches were lost");
     let all = lines(&events);
@@ -104,7 +124,10 @@ fn a_marketplace_takes_a_machine_without_a_word_and_the_checkpoint_survives() {
     home.fleet(&["sandbox", "preempt", "--job", &id]).ends(0);
     let job = home.succeeded(&id);
     let first = &job["attempts"][0];
-    assert!(["preempted", "host-lost"].contains(&first["end_cause"].as_str().unwrap_or("")), "{job}");
+    assert!(
+        ["preempted", "host-lost"].contains(&first["end_cause"].as_str().unwrap_or("")),
+        "{job}"
+    );
     assert_eq!(job["attempts"][1]["provider"], "vast", "{job}");
     let events = home.events(&id);
     let (last, back) = resumption(&events);
