@@ -178,6 +178,9 @@ pub struct TaskEnd {
     pub stopped: Option<StopReason>,
     /// It created `$FLEET_DONE_FILE`.
     pub done: bool,
+    /// It was not the task that failed: what supervised it was killed, or the machine started anew.
+    #[serde(default)]
+    pub lost: bool,
     pub at: Timestamp,
 }
 
@@ -300,6 +303,9 @@ pub enum FromAgent {
     /// The task is gone and all that it left is published: the handover's confirmation.
     Settled {
         last_checkpoint: Option<u32>,
+        /// End of the spool: every line before it is the task's and must be home first.
+        #[serde(default)]
+        log_end: u64,
     },
     /// An order that could not be followed.
     Refused {

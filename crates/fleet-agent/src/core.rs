@@ -175,7 +175,7 @@ impl Core {
             outbox.say(&FromAgent::Ready(invitation));
         }
         if self.memory.settled {
-            outbox.say(&FromAgent::Settled { last_checkpoint: self.memory.published });
+            outbox.say(&self.settled());
         }
         self.session = Some(outbox);
         self.save();
@@ -249,7 +249,13 @@ impl Core {
             Err(e) => {
                 self.say(&FromAgent::Refused { reason: e.to_string() });
                 let step = TaskStep::Run;
-                self.ended(&Ending { step, code: Some(127), signal: None, stopped: false });
+                self.ended(&Ending {
+                    step,
+                    code: Some(127),
+                    signal: None,
+                    stopped: false,
+                    lost: false,
+                });
             }
         }
     }
@@ -305,6 +311,7 @@ impl Core {
             signal: ending.signal,
             stopped: if ending.stopped { self.stop } else { None },
             done: self.desk.base.done().exists(),
+            lost: ending.lost,
             at: clock::now(),
         });
         for script in ["setup.sh", "run.sh"] {
@@ -438,6 +445,11 @@ impl Core {
         self.settle();
     }
 
+    fn settled(&self) -> FromAgent {
+        let last_checkpoint = self.memory.published;
+        FromAgent::Settled { last_checkpoint, log_end: self.desk.spool.end() }
+    }
+
     /// Says `Settled` when all is over, once.
     fn settle(&mut self) {
         let is_over = match self.memory.task {
@@ -447,7 +459,7 @@ impl Core {
         if is_over && !self.memory.settled {
             self.memory.settled = true;
             self.save();
-            self.say(&FromAgent::Settled { last_checkpoint: self.memory.published });
+            self.say(&self.settled());
         }
     }
 }

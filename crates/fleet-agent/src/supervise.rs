@@ -80,6 +80,8 @@ pub(crate) struct Ending {
     pub(crate) signal: Option<i32>,
     /// It was told to stop before it ended.
     pub(crate) stopped: bool,
+    /// Whoever watched over it was killed, or the machine started anew.
+    pub(crate) lost: bool,
 }
 
 /// Runs one task to its very end.
@@ -190,7 +192,13 @@ impl Supervisor {
             Err(e) => {
                 // To the task's own log: this is the program's standard error.
                 let _ = writeln!(std::io::stderr(), "fleet: {e}");
-                self.end(Ending { step, code: Some(127), signal: None, stopped: false });
+                self.end(Ending {
+                    step,
+                    code: Some(127),
+                    signal: None,
+                    stopped: false,
+                    lost: false,
+                });
             }
         }
     }
@@ -241,7 +249,7 @@ impl Supervisor {
         if step == TaskStep::Setup && code == Some(0) && self.stop.is_none() {
             return self.start(TaskStep::Run);
         }
-        self.end(Ending { step, code, signal, stopped: self.stop.is_some() });
+        self.end(Ending { step, code, signal, stopped: self.stop.is_some(), lost: false });
     }
 
     fn end(&mut self, ending: Ending) {

@@ -125,7 +125,13 @@ fn follow(mut child: Child, reports: UnixStream, wire: &Wire) -> Ending {
     ending.unwrap_or_else(|| {
         crate::note("the supervisor died; killing what it left");
         kill_orphans();
-        Ending { step, code: None, signal: Some(Signal::SIGKILL as i32), stopped: false }
+        Ending {
+            step,
+            code: None,
+            signal: Some(Signal::SIGKILL as i32),
+            stopped: false,
+            lost: true,
+        }
     })
 }
 
@@ -200,7 +206,13 @@ pub(crate) fn outlive(base: &Base, memory: &Memory, wire: &Wire) -> Result<()> {
             thread::sleep(Duration::from_millis(20));
         }
         let signal = Some(Signal::SIGKILL as i32);
-        let _ = wire.send(Event::Ended(Ending { step, code: None, signal, stopped: false }));
+        let _ = wire.send(Event::Ended(Ending {
+            step,
+            code: None,
+            signal,
+            stopped: false,
+            lost: true,
+        }));
     });
     Ok(())
 }

@@ -20,6 +20,8 @@ mod cancel;
 mod capacity;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/machines.rs"]
+mod machines;
 #[path = "e2e/preemption.rs"]
 mod preemption;
 #[path = "e2e/reap.rs"]

@@ -17,14 +17,16 @@ use crate::mail::{Mail, Pull};
 use crate::record::{JobDoc, read, view_of};
 use crate::vault::Vault;
 use crate::{journal, planning, reap, reconcile};
+use async_trait::async_trait;
 use fleet_lifecycle::{JobFacts, JobState};
 use fleet_spec::Execution;
 use fleet_storage::{LocalCheckpoints, SnapshotStore};
 use fleet_store::{JobRecord, NewJob, SqliteStore, Store};
-use fleet_types::{Event, EventBody, JobId, JobView, RowState, Timestamp};
+use fleet_types::{Event, EventBody, JobId, JobView, RowState, Timestamp, Token};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a controller is started with.
@@ -71,14 +73,33 @@ impl Controller {
 
     async fn resume(&self) -> Result<()> {
         for record in self.inner.store.jobs(true).await? {
-            let id = record.id.clone();
             // A poisoned row affects only its own job (invariant 24).
-            if let Err(e) = self.take_up(&record).await {
-                tracing::error!(job = %id, "cannot be resumed: {e}");
-                self.inner.raise(&id, &format!("cannot be resumed: {e}"));
-            }
+            self.take_up_for_sure(&record).await;
         }
         reconcile::resume(&self.inner).await
+    }
+
+    /// Takes a job up; where that fails now, it is tried again every minute, and `status` says so.
+    async fn take_up_for_sure(&self, record: &JobRecord) {
+        let Err(e) = self.take_up(record).await else { return };
+        let id = record.id.clone();
+        tracing::error!(job = %id, "cannot be taken up: {e}");
+        self.inner.raise(&id, &format!("cannot be taken up: {e}"));
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                match this.inner.store.job(&id).await {
+                    Ok(Some(r)) if r.finished || this.inner.mailbox(&id).is_some() => return,
+                    Ok(Some(record)) => match this.take_up(&record).await {
+                        Ok(()) => return this.inner.calm(&id, "cannot be taken up"),
+                        Err(e) => tracing::error!(job = %id, "cannot be taken up: {e}"),
+                    },
+                    Ok(None) => return,
+                    Err(e) => tracing::error!(job = %id, "cannot be read: {e}"),
+                }
+            }
+        });
     }
 
     async fn take_up(&self, record: &JobRecord) -> Result<()> {
@@ -89,6 +110,13 @@ impl Controller {
 
     /// Accepts tasks as jobs; durable when it returns. The same client key answers the same jobs.
     pub async fn submit(&self, submission: Submission) -> Result<Vec<JobView>> {
+        // A caller that hangs up must not leave a job accepted that nobody runs.
+        let this = self.clone();
+        let accepting = tokio::spawn(async move { this.accept(submission).await });
+        accepting.await.unwrap_or_else(|e| Err(Error::internal("accepting a job", e)))
+    }
+
+    async fn accept(&self, submission: Submission) -> Result<Vec<JobView>> {
         if submission.tasks.is_empty() {
             return Err(Error::Invalid("no task to launch".into()));
         }
@@ -99,9 +127,15 @@ impl Controller {
         let at = now();
         let mut jobs = Vec::new();
         let mut before: Option<JobId> = None;
+        let mut waits = Duration::ZERO;
         for task in &submission.tasks {
             let after = before.take().filter(|_| submission.execution == Execution::Serial);
-            let facts = self.facts(&submission, task, &realm, at, after);
+            let mut facts = self.facts(&submission, task, &realm, at, after);
+            if submission.execution == Execution::Serial {
+                // Its life begins when the jobs before it have ended.
+                facts.expires_at = facts.expires_at.plus(waits);
+                waits += planning::max_duration(&task.task);
+            }
             self.inner.vault.seal(&format!("job-{}", facts.id), &task.secrets)?;
             before = Some(facts.id.clone());
             let accepted = Event {
@@ -124,11 +158,16 @@ impl Controller {
                 events: vec![accepted],
             });
         }
+        let made: Vec<JobId> = jobs.iter().map(|j| j.id.clone()).collect();
         let records = self.inner.store.accept(&submission.client_key, jobs).await?;
+        // The key was used before: the jobs of then count, and the secrets sealed for these are not needed.
+        for id in made.iter().filter(|id| !records.iter().any(|r| r.id == **id)) {
+            self.inner.vault.forget(&format!("job-{id}"));
+        }
         let mut views = Vec::new();
         for record in &records {
             if self.inner.mailbox(&record.id).is_none() && !record.finished {
-                self.take_up(record).await?;
+                self.take_up_for_sure(record).await;
             }
             views.push(self.view(record)?);
         }
@@ -228,6 +267,9 @@ impl Controller {
     /// Cancels; durable when it returns, and nothing new is created for the job after that.
     pub async fn cancel(&self, id: &str) -> Result<JobView> {
         let record = self.find(id).await?;
+        if self.inner.mailbox(&record.id).is_none() && !record.finished {
+            self.take_up(&record).await?;
+        }
         if let Some(mailbox) = self.inner.mailbox(&record.id) {
             let (done, answer) = oneshot::channel();
             let reason = "cancelled by the user".to_owned();
@@ -255,6 +297,7 @@ impl Controller {
                 }
             }
         }
+        let _one = self.inner.ended_streams.lock().await;
         let journal = journal::Journal::open(&self.inner.home, &record.id, store).await?;
         Ok(journal.read(false))
     }
@@ -303,14 +346,7 @@ impl Controller {
 
     /// Ends what carries the fleet's mark and no live job owns.
     pub async fn reap(&self, account: Account, options: ReapOptions) -> Result<ReapReport> {
-        let mut owners = reap::Owners::new();
-        for row in self.inner.store.live_rows().await? {
-            let live = self.inner.mailbox(&row.job).is_some();
-            if live && !matches!(row.state, RowState::Ending { .. }) {
-                owners.insert(row.token.to_string(), format!("job {} runs on it", row.job));
-            }
-        }
-        reap::run(&self.inner.home, &account, &options, &owners).await
+        reap::run(&self.inner.home, &account, &options, self).await
     }
 
     /// How the server is.
@@ -358,6 +394,19 @@ impl Controller {
                 }
             }
         }
+    }
+}
+
+#[async_trait]
+impl reap::Owners for Controller {
+    async fn holds(&self, token: &Token) -> Option<String> {
+        let row = match self.inner.store.row(token).await {
+            Ok(row) => row?,
+            Err(e) => return Some(format!("the database does not say whose it is: {e}")),
+        };
+        let ending = matches!(row.state, RowState::Ending { .. }) || row.state.is_final();
+        (!ending && self.inner.mailbox(&row.job).is_some())
+            .then(|| format!("job {} runs on it", row.job))
     }
 }
 

@@ -121,7 +121,8 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
-    Ok(())
+    // The name too must survive a power loss.
+    std::fs::File::open(parent)?.sync_all()
 }
 
 /// Opens a file for appending, made 0600.

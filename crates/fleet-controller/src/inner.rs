@@ -11,6 +11,7 @@ use fleet_types::{JobId, RealmId, Token};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// The shared parts. Handles only; no state that a decision rests on.
@@ -27,6 +28,9 @@ pub(crate) struct Inner {
     keepers: Mutex<HashSet<Token>>,
     reconcilers: Mutex<HashSet<RealmId>>,
     alarms: Mutex<HashMap<JobId, Vec<String>>>,
+    given_up: Mutex<Vec<(Instant, JobId)>>,
+    /// The stream of an ended job is brought level by one reader at a time.
+    pub ended_streams: tokio::sync::Mutex<()>,
     /// Counts ended jobs, so that who waits for one looks again.
     pub ended: watch::Sender<u64>,
 }
@@ -64,6 +68,8 @@ impl Inner {
             keepers: Mutex::default(),
             reconcilers: Mutex::default(),
             alarms: Mutex::default(),
+            given_up: Mutex::default(),
+            ended_streams: tokio::sync::Mutex::default(),
             ended: watch::Sender::new(0),
         }
     }
@@ -117,6 +123,23 @@ impl Inner {
     /// Alarms of a job.
     pub(crate) fn alarms(&self, job: &JobId) -> Vec<String> {
         lock(&self.alarms).get(job).cloned().unwrap_or_default()
+    }
+    /// The storm brake of invariant 11: when many machines fall silent at once, it is us. At most one, or a
+    /// fifth of the live jobs, is given up for silence in five minutes.
+    pub(crate) fn may_give_up(&self, job: &JobId) -> bool {
+        let allowed = (self.live_jobs() / 5).max(1);
+        let mut given_up = lock(&self.given_up);
+        given_up.retain(|(at, _)| at.elapsed() < Duration::from_secs(300));
+        if given_up.iter().any(|(_, j)| j == job) {
+            return true;
+        }
+        if given_up.len() >= allowed {
+            drop(given_up);
+            self.raise(job, "silent, and so are others: it is taken for a fault on this side");
+            return false;
+        }
+        given_up.push((Instant::now(), job.clone()));
+        true
     }
     /// The account of a realm.
     pub(crate) async fn account(&self, realm: &RealmId) -> crate::error::Result<Account> {

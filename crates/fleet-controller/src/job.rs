@@ -4,6 +4,7 @@
 //! is started and stopped by comparing what the state wants with what runs, so a restart does the same.
 
 use crate::clock::now;
+use crate::contact::Contact;
 use crate::effects;
 use crate::error::Result;
 use crate::inner::Inner;
@@ -23,11 +24,13 @@ use fleet_types::{Epoch, Event, EventBody, MachineRow, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(500);
+/// Two ticks further apart than this: the machine slept, or we were stopped.
+const NAP: Duration = Duration::from_secs(30);
 
 /// Starts the mailbox of a stored job.
 pub(crate) async fn start(
@@ -63,7 +66,7 @@ struct Work {
     goal: Option<watch::Sender<SessionGoal>>,
     attempt: Option<watch::Sender<Attempt>>,
     pulls: Option<mpsc::Sender<Pull>>,
-    nudge: Option<Arc<Notify>>,
+    contact: Option<Arc<Contact>>,
 }
 
 impl Drop for Work {
@@ -88,10 +91,19 @@ impl Job {
         self.pursue();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticked = now();
         while !self.state.is_finished() {
             let mail = tokio::select! {
                 mail = rx.recv() => mail,
-                _ = tick.tick() => Some(Mail::Happened(Happening::Tick)),
+                _ = tick.tick() => {
+                    let slept = now().since(ticked);
+                    ticked = now();
+                    if slept > NAP {
+                        let slept_ms = slept.as_millis() as u64;
+                        self.take(Happening::Woke { slept_ms }).await;
+                    }
+                    Some(Mail::Happened(Happening::Tick))
+                }
             };
             match mail {
                 Some(Mail::Happened(happening)) => self.take(happening).await,
@@ -138,13 +150,15 @@ impl Job {
             let doc = self.scene.doc.clone();
             let turn = step(&doc.facts, self.state.clone(), happening.clone(), at, accrued);
             if turn.state == self.state && turn.rows.is_empty() && turn.events.is_empty() {
-                return;
+                // A throttled create may be due by now.
+                return self.pursue();
             }
             match self.commit(turn).await {
                 Ok(()) => return,
                 Err(crate::Error::Store(fleet_store::Error::Stale { .. })) => {
-                    if let Err(e) = self.reload().await {
-                        tracing::error!(job = %doc.facts.id, "cannot be read again: {e}");
+                    match self.reload().await {
+                        Ok(()) => self.pursue(),
+                        Err(e) => tracing::error!(job = %doc.facts.id, "cannot be read again: {e}"),
                     }
                 }
                 Err(e) => tracing::warn!(job = %doc.facts.id, "a step is not committed yet: {e}"),
@@ -169,6 +183,9 @@ impl Job {
             }
         }
         let rows: Vec<_> = rows.into_values().collect();
+        if rows.is_empty() && events.is_empty() && state == self.state {
+            return Ok(());
+        }
         let events: Vec<_> = events
             .into_iter()
             .map(|body| Event {
@@ -262,8 +279,12 @@ impl Job {
     }
 
     fn want(&mut self, want: Want) {
-        if let Want::Launch { epoch, offer, .. } = &want {
-            return self.launch(*epoch, *offer);
+        if let Want::Launch { epoch, offer, not_before } = &want {
+            // A create that is not due yet is not sent out to wait: after a cancel none may leave.
+            if not_before.is_none_or(|at| at <= now()) {
+                self.launch(*epoch, *offer);
+            }
+            return;
         }
         let Some(key) = key(&want) else { return };
         if let Some(work) = self.work.get(&key) {
@@ -299,9 +320,9 @@ impl Job {
             }
             Want::Watch { epoch } => {
                 let Some(attempt) = self.state.attempt(epoch).cloned() else { return };
-                let nudge = Arc::new(Notify::new());
-                let task = tokio::spawn(effects::watch::run(scene, attempt, nudge.clone()));
-                Work { task, goal: None, attempt: None, pulls: None, nudge: Some(nudge) }
+                let contact = Arc::new(Contact::default());
+                let task = tokio::spawn(effects::watch::run(scene, attempt, contact.clone()));
+                Work { task, goal: None, attempt: None, pulls: None, contact: Some(contact) }
             }
             Want::Session { epoch, goal } => {
                 let Some(work) = self.session(epoch, goal) else { return };
@@ -325,18 +346,18 @@ impl Job {
         let (goal_tx, goal) = watch::channel(goal);
         let (attempt_tx, attempt) = watch::channel(attempt);
         let (pulls_tx, pulls) = mpsc::channel(16);
-        let nudge =
-            self.work.get(&Key::Watch(epoch)).and_then(|w| w.nudge.clone()).unwrap_or_default();
+        let contact =
+            self.work.get(&Key::Watch(epoch)).and_then(|w| w.contact.clone()).unwrap_or_default();
         let journal = self.journal.clone();
         let scene =
-            SessionScene { scene: self.scene.clone(), attempt, goal, journal, nudge, pulls };
+            SessionScene { scene: self.scene.clone(), attempt, goal, journal, contact, pulls };
         let task = tokio::spawn(session::run(scene));
         Some(Work {
             task,
             goal: Some(goal_tx),
             attempt: Some(attempt_tx),
             pulls: Some(pulls_tx),
-            nudge: None,
+            contact: None,
         })
     }
 
@@ -355,9 +376,14 @@ impl Job {
 
     async fn pull(&self, pull: Pull) {
         let session = self.work.get(&Key::Session(self.state.epoch)).and_then(|w| w.pulls.as_ref());
+        // Never waited for: a machine that is not reached takes no requests, and the job goes on.
         let refused = match session {
-            Some(tx) => tx.send(pull).await.err().map(|e| e.0),
             None => Some(pull),
+            Some(tx) => match tx.try_send(pull) {
+                Ok(()) => None,
+                Err(mpsc::error::TrySendError::Full(pull))
+                | Err(mpsc::error::TrySendError::Closed(pull)) => Some(pull),
+            },
         };
         if let Some(pull) = refused {
             if pull.answer.send(Err("the job has no connected machine now".into())).is_err() {
@@ -380,7 +406,7 @@ impl Job {
 }
 
 fn plain(task: JoinHandle<()>) -> Work {
-    Work { task, goal: None, attempt: None, pulls: None, nudge: None }
+    Work { task, goal: None, attempt: None, pulls: None, contact: None }
 }
 
 fn key(want: &Want) -> Option<Key> {

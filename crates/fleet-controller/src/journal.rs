@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     inner: Arc<Mutex<Inner>>,
+    catching_up: Arc<tokio::sync::Mutex<()>>,
     grown: watch::Sender<u64>,
     path: PathBuf,
 }
@@ -31,6 +32,19 @@ struct Inner {
     last_seq: i64,
     /// Spool offset behind the last line written, by epoch.
     offsets: HashMap<Epoch, u64>,
+}
+
+impl Inner {
+    /// Appends whole or not at all: a torn write is taken back, so that it can be tried again.
+    fn append(&mut self, text: &[u8]) -> Result<()> {
+        let before = self.file.metadata().map_err(fail)?.len();
+        self.file.write_all(text).map_err(|e| {
+            if let Err(e) = self.file.set_len(before) {
+                tracing::error!("a torn line stays in the stream: {e}");
+            }
+            fail(e)
+        })
+    }
 }
 
 /// Where the stream of a job lies.
@@ -45,48 +59,45 @@ impl Journal {
         let (file, last_seq, offsets) = scan(&path).map_err(fail)?;
         let length = file.metadata().map_err(fail)?.len();
         let inner = Arc::new(Mutex::new(Inner { file, last_seq, offsets }));
-        let journal = Self { inner, grown: watch::Sender::new(length), path };
+        let journal =
+            Self { inner, catching_up: Arc::default(), grown: watch::Sender::new(length), path };
         journal.catch_up(job, store).await?;
         Ok(journal)
     }
 
     /// Writes the events that the database has and the stream has not.
     pub(crate) async fn catch_up(&self, job: &JobId, store: &dyn Store) -> Result<()> {
+        // One at a time: two that read the same numbers would write them twice.
+        let _one = self.catching_up.lock().await;
         loop {
             let after = self.lock().last_seq;
             let events = store.events(job, after, 500).await?;
-            if events.is_empty() {
-                return Ok(());
+            let Some(last) = events.last().map(|e| e.seq) else { return Ok(()) };
+            let mut text = Vec::new();
+            for SeqEvent { seq, event } in &events {
+                let mut value = serde_json::to_value(event).map_err(fail)?;
+                if let Value::Object(map) = &mut value {
+                    map.insert("seq".into(), (*seq).into());
+                }
+                serde_json::to_writer(&mut text, &value).map_err(fail)?;
+                text.push(b'\n');
             }
-            self.write_events(&events)?;
+            let mut inner = self.lock();
+            inner.append(&text)?;
+            inner.last_seq = last;
+            drop(inner);
+            self.note(text.len());
         }
-    }
-
-    fn write_events(&self, events: &[SeqEvent]) -> Result<()> {
-        let mut text = Vec::new();
-        let mut inner = self.lock();
-        for SeqEvent { seq, event } in events {
-            let mut value = serde_json::to_value(event).map_err(fail)?;
-            if let Value::Object(map) = &mut value {
-                map.insert("seq".into(), (*seq).into());
-            }
-            serde_json::to_writer(&mut text, &value).map_err(fail)?;
-            text.push(b'\n');
-            inner.last_seq = *seq;
-        }
-        inner.file.write_all(&text).map_err(fail)?;
-        drop(inner);
-        self.note(text.len());
-        Ok(())
     }
 
     /// Writes log lines; those that are there already are left out.
     pub(crate) fn write_lines(&self, events: &[Event]) -> Result<()> {
         let mut text = Vec::new();
         let mut inner = self.lock();
+        let mut offsets = inner.offsets.clone();
         for event in events {
             let EventBody::Log(line) = &event.body else { continue };
-            let seen = inner.offsets.entry(line.epoch).or_default();
+            let seen = offsets.entry(line.epoch).or_default();
             if line.offset <= *seen {
                 continue;
             }
@@ -94,7 +105,8 @@ impl Journal {
             serde_json::to_writer(&mut text, event).map_err(fail)?;
             text.push(b'\n');
         }
-        inner.file.write_all(&text).map_err(fail)?;
+        inner.append(&text)?;
+        inner.offsets = offsets;
         drop(inner);
         self.note(text.len());
         Ok(())

@@ -12,6 +12,7 @@ mod address;
 pub mod api;
 mod clock;
 mod clouds;
+mod contact;
 mod controller;
 mod death;
 mod effects;

@@ -8,16 +8,30 @@ use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::planning;
+use async_trait::async_trait;
 use fleet_provider::{OwnerTag, Provider, ProviderError, Termination};
-use fleet_types::{Fault, FleetId, Instance};
-use std::collections::HashMap;
+use fleet_types::{Fault, FleetId, Instance, Token};
 
-/// Why a machine is kept, by token; `None` ends it.
-pub(crate) type Owners = HashMap<String, String>;
+/// Who may own a machine. Asked after the listing, so that a machine made in between has its owner.
+#[async_trait]
+pub(crate) trait Owners: Sync {
+    /// Why the machine of this token is kept; `None` ends it.
+    async fn holds(&self, token: &Token) -> Option<String>;
+}
+
+/// No database: nobody owns anything.
+struct Nobody;
+
+#[async_trait]
+impl Owners for Nobody {
+    async fn holds(&self, _: &Token) -> Option<String> {
+        None
+    }
+}
 
 /// Reaps with nothing but credentials: no job owns anything here.
 pub async fn reap(home: &Home, account: &Account, options: &ReapOptions) -> Result<ReapReport> {
-    run(home, account, options, &Owners::new()).await
+    run(home, account, options, &Nobody).await
 }
 
 /// Reaps what `owners` does not hold.
@@ -25,7 +39,7 @@ pub(crate) async fn run(
     home: &Home,
     account: &Account,
     options: &ReapOptions,
-    owners: &Owners,
+    owners: &dyn Owners,
 ) -> Result<ReapReport> {
     let fleet = match &options.fleet {
         None => home.fleet_id().clone(),
@@ -78,7 +92,7 @@ async fn one(
     driver: &dyn Provider,
     owner: &OwnerTag,
     options: &ReapOptions,
-    owners: &Owners,
+    owners: &dyn Owners,
 ) -> std::result::Result<ReapReport, ProviderError> {
     let listing = driver.list(owner).await?;
     let mut out = ReapReport { items: Vec::new(), gaps: listing.gaps };
@@ -125,10 +139,13 @@ async fn machine(
     driver: &dyn Provider,
     instance: &Instance,
     options: &ReapOptions,
-    owners: &Owners,
+    owners: &dyn Owners,
 ) -> ReapItem {
     let expired = instance.expires_at.is_some_and(|at| at <= now());
-    let owned = instance.token.as_ref().and_then(|t| owners.get(t.as_str()));
+    let owned = match &instance.token {
+        Some(token) => owners.holds(token).await,
+        None => None,
+    };
     let (action, failed) = match owned {
         _ if options.expired && !expired => ("kept: not past its expiry".to_owned(), false),
         Some(why) if !expired => (format!("kept: {why}"), false),

@@ -11,7 +11,10 @@ use fleet_provider::{Listing, OwnerTag, Provider};
 use fleet_store::Store;
 use fleet_types::{DeathCause, Instance, MachineRow, Realm, RealmId, RowState, TimeScale};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Between two tries where not even the realm could be read.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Starts the reconciler of a realm, once.
 pub(crate) fn start(inner: &Arc<Inner>, realm: &RealmId) {
@@ -21,7 +24,10 @@ pub(crate) fn start(inner: &Arc<Inner>, realm: &RealmId) {
     let (inner, realm) = (inner.clone(), realm.clone());
     tokio::spawn(async move {
         loop {
-            let Ok(account) = inner.account(&realm).await else { return };
+            let Ok(account) = inner.account(&realm).await else {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            };
             let scale = account.realm.time_scale;
             tokio::time::sleep(scale.secs(60.0).max(Duration::from_secs(2))).await;
             if inner.live_jobs() + inner.kept_rows() > 0 {
@@ -98,41 +104,59 @@ pub(crate) async fn resume(inner: &Arc<Inner>) -> crate::error::Result<()> {
     Ok(())
 }
 
-/// An unresolved create of a job that has ended: found and ended, or proven absent.
-fn adopt_or_drop(inner: &Arc<Inner>, mut row: MachineRow) {
+/// An unresolved create of a job that has ended: found and ended, or proven absent. Never given up.
+fn adopt_or_drop(inner: &Arc<Inner>, row: MachineRow) {
+    if !inner.take_keeper(&row.token) {
+        return;
+    }
     let inner = inner.clone();
     tokio::spawn(async move {
-        let owner = OwnerTag { fleet: inner.home.fleet_id().clone() };
+        let started = Instant::now();
         let mut omitted = 0;
-        loop {
-            let Ok(account) = inner.account(&row.realm).await else { return };
-            let scale = account.realm.time_scale;
-            if let Ok(provider) = inner.clouds.get(&row.realm, row.provider()).await {
-                if let Ok(listing) = provider.list(&owner).await {
-                    let found =
-                        listing.instances.iter().find(|i| i.token.as_ref() == Some(&row.token));
-                    if let Some(instance) = found {
-                        row.instance = Some(instance.id.clone());
-                        row.launched_at = instance.launched_at.or(Some(now()));
-                        row.state = RowState::Ending { since: now(), accepted_at: None };
-                    } else if listing.complete {
-                        omitted += 1;
-                    }
-                }
-                let window = scale.span(provider.capabilities().visibility);
-                if omitted >= 3 && now().since(row.created_at) > window {
-                    row.state = RowState::Refused;
-                }
-                if row.state.is_final() || row.instance.is_some() {
-                    if let Err(e) = inner.store.put_row(row.clone()).await {
-                        tracing::warn!("row {}: {e}", row.token);
-                    }
-                    return keeper::keep(&inner, &row);
-                }
+        let row = loop {
+            match look_for(&inner, &row, started, &mut omitted).await {
+                Ok(Some(row)) => break row,
+                Ok(None) => {}
+                Err(e) => tracing::debug!("a create is still looked for: {e}"),
             }
-            tokio::time::sleep(scale.secs(10.0)).await;
-        }
+            let scale = inner.account(&row.realm).await.map(|a| a.realm.time_scale);
+            tokio::time::sleep(scale.map_or(RETRY, |s| s.secs(10.0))).await;
+        };
+        inner.drop_keeper(&row.token);
+        keeper::keep(&inner, &row);
     });
+}
+
+/// One look; answers the row once it is settled and saved.
+async fn look_for(
+    inner: &Inner,
+    row: &MachineRow,
+    started: Instant,
+    omitted: &mut u32,
+) -> crate::error::Result<Option<MachineRow>> {
+    let owner = OwnerTag { fleet: inner.home.fleet_id().clone() };
+    let scale = inner.account(&row.realm).await?.realm.time_scale;
+    let failed = |source| crate::Error::Provider { provider: row.provider(), source };
+    let provider = inner.clouds.get(&row.realm, row.provider()).await.map_err(failed)?;
+    let listing = provider.list(&owner).await.map_err(failed)?;
+    let mut row = row.clone();
+    match listing.instances.iter().find(|i| i.token.as_ref() == Some(&row.token)) {
+        Some(instance) => {
+            row.instance = Some(instance.id.clone());
+            row.launched_at = instance.launched_at.or(Some(now()));
+            row.state = RowState::Ending { since: now(), accepted_at: None };
+        }
+        None => {
+            *omitted += u32::from(listing.complete);
+            let window = scale.span(provider.capabilities().visibility);
+            if *omitted < 3 || started.elapsed() <= window {
+                return Ok(None);
+            }
+            row.state = RowState::Refused;
+        }
+    }
+    inner.store.put_row(row.clone()).await?;
+    Ok(Some(row))
 }
 
 /// After a job's end: a one-shot sandbox is taken down, which proves all its machines dead.

@@ -19,6 +19,11 @@ pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> 
         .vault
         .unseal(&format!("job-{}", doc.facts.id))
         .map_err(|e| Parting::Lost(e.to_string()))?;
+    if let Some(name) = task.secrets.keys().find(|name| !secrets.contains_key(*name)) {
+        return Err(Parting::Unfit(format!(
+            "the value of secret `{name}` is not in the fleet home"
+        )));
+    }
     let gpus = task
         .resources
         .alternatives

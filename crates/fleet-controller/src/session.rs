@@ -9,6 +9,7 @@ mod relay;
 mod talk;
 
 use crate::clock::now;
+use crate::contact::Contact;
 use crate::journal::Journal;
 use crate::mail::Pull;
 use crate::scene::Scene;
@@ -17,7 +18,7 @@ use fleet_provider::OwnerTag;
 use fleet_types::ProviderId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// What a session works with.
 pub(crate) struct SessionScene {
@@ -26,8 +27,8 @@ pub(crate) struct SessionScene {
     pub attempt: watch::Receiver<Attempt>,
     pub goal: watch::Receiver<SessionGoal>,
     pub journal: Journal,
-    /// Asks the watch to look at the machine at once.
-    pub nudge: Arc<Notify>,
+    /// Signs of life, shared with the watch.
+    pub contact: Arc<Contact>,
     /// Requests for files of the running job.
     pub pulls: mpsc::Receiver<Pull>,
 }
@@ -44,7 +45,9 @@ pub(crate) enum Parting {
 /// The most that one round of reaching counts as silence: what is beyond was our own sleep.
 const ROUND: Duration = Duration::from_secs(20);
 /// Silence that is shown.
-const SHOWN: f64 = 20.0;
+const SHOWN: Duration = Duration::from_secs(20);
+/// Between two looks at which address we have.
+const READMIT: Duration = Duration::from_secs(60);
 
 /// Runs until it is aborted: the state no longer asks for it.
 pub(crate) async fn run(mut s: SessionScene) {
@@ -56,83 +59,84 @@ pub(crate) async fn run(mut s: SessionScene) {
         let round = Instant::now();
         let attempt = s.attempt.borrow().clone();
         let parting = match reach::reach(&s.scene, &attempt).await {
-            Ok(reached) => {
-                if silent.told {
-                    s.scene.tell(Happening::Heard { epoch }).await;
-                }
-                silent = Silence::default();
-                pause = Duration::from_millis(200);
-                let parting = talk::talk(&mut s, reached).await;
-                s.nudge.notify_one();
-                parting
-            }
+            Ok(reached) => talk::talk(&mut s, reached).await,
             Err(parting) => parting,
         };
+        if s.contact.heard_since(round) {
+            silent = Silence::default();
+            pause = Duration::from_millis(200);
+        }
+        // The cloud may know by now what became of it.
+        s.contact.nudge();
         match parting {
             Parting::Unfit(reason) => {
                 s.scene.tell(Happening::Unfit { epoch, reason }).await;
                 pause = Duration::from_secs(5);
             }
-            Parting::Lost(why) => {
-                tracing::debug!(job = %facts.id, %epoch, "not connected: {why}");
-                // The cloud may know by now what became of it.
-                s.nudge.notify_one();
-            }
+            Parting::Lost(why) => tracing::debug!(job = %facts.id, %epoch, "not connected: {why}"),
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = s.attempt.changed() => if changed.is_err() { return },
         }
         pause = (pause * 2).min(Duration::from_secs(3));
-        silent.count(round.elapsed());
-        if silent.time > Duration::from_secs_f64(SHOWN) && !silent.told {
-            silent.told = true;
-            let since = now().minus(silent.time);
-            s.scene.tell(Happening::Silent { epoch, since }).await;
-            // This machine may have moved to another address, which nothing admits yet.
-            readmit(&s.scene, attempt.place.provider).await;
+        // Our own line may be down, or closed by a rule that knows our old address: that is no silence
+        // of theirs. The cloud's word in this very round says that the line works.
+        if s.contact.runs_since(round) && silent.admitted {
+            silent.time += round.elapsed().min(ROUND);
         }
-        if silent.time > facts.timing().silence() {
+        silent.shown += round.elapsed().min(ROUND);
+        if silent.shown > SHOWN {
+            s.tell_silence(&mut silent, attempt.place.provider).await;
+        }
+        if silent.time > facts.timing().silence() && s.scene.inner.may_give_up(&facts.id) {
             s.scene.tell(Happening::Lost { epoch }).await;
         }
     }
 }
 
-/// Lets SSH in from the address that we have now, where the cloud has such rules.
-async fn readmit(scene: &Scene, provider: ProviderId) {
+impl SessionScene {
+    /// Shows the silence, and lets SSH in from the address that we have by now.
+    async fn tell_silence(&self, silent: &mut Silence, provider: ProviderId) {
+        let epoch = self.attempt.borrow().epoch;
+        if !silent.told {
+            silent.told = true;
+            let since = now().minus(silent.shown);
+            self.scene.tell(Happening::Silent { epoch, since }).await;
+        }
+        if silent.readmitted.is_none_or(|at| at.elapsed() >= READMIT) {
+            silent.readmitted = Some(Instant::now());
+            silent.admitted = readmit(&self.scene, provider).await;
+        }
+    }
+}
+
+/// Lets SSH in from the address that we have now, where the cloud has such rules. Answers whether it is
+/// certain that we are let in.
+async fn readmit(scene: &Scene, provider: ProviderId) -> bool {
     let facts = &scene.doc.facts;
-    let Ok(account) = scene.inner.account(&facts.realm).await else { return };
-    let Some(cidr) = crate::address::admit_from(&account.realm).await else { return };
-    let Ok(driver) = scene.inner.clouds.get(&facts.realm, provider).await else { return };
-    let Some(rules) = driver.auxiliary() else { return };
+    let Ok(account) = scene.inner.account(&facts.realm).await else { return false };
+    let Ok(driver) = scene.inner.clouds.get(&facts.realm, provider).await else { return false };
+    let Some(rules) = driver.auxiliary() else { return true };
+    let Some(cidr) = crate::address::admit_from(&account.realm).await else { return false };
     let owner = OwnerTag { fleet: facts.fleet.clone() };
     match rules.admit(&owner, &cidr).await {
-        Ok(()) => tracing::info!("{} admits SSH from {cidr}", provider.title()),
-        Err(e) => tracing::warn!("SSH from {cidr} could not be admitted: {e}"),
+        Ok(()) => true,
+        Err(e) => {
+            tracing::warn!("SSH from {cidr} could not be admitted: {e}");
+            false
+        }
     }
 }
 
-/// Time without a word while we were awake.
+/// Time without a word.
 #[derive(Default)]
 struct Silence {
+    /// All of it; shown.
+    shown: Duration,
+    /// The part that counts: we were awake, admitted, and the cloud called it running.
     time: Duration,
     told: bool,
-}
-
-impl Silence {
-    fn count(&mut self, round: Duration) {
-        self.time += round.min(ROUND);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sleep_of_our_own_is_no_silence_of_theirs() {
-        let mut silence = Silence::default();
-        silence.count(Duration::from_secs(6 * 3600));
-        assert!(silence.time <= ROUND);
-    }
+    admitted: bool,
+    readmitted: Option<Instant>,
 }

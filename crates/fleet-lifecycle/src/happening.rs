@@ -20,6 +20,9 @@ pub struct Exit {
     pub stopped: bool,
     /// It created `$FLEET_DONE_FILE`.
     pub done: bool,
+    /// Not the task failed: what watched over it was killed, or its machine started anew.
+    #[serde(default)]
+    pub lost: bool,
     pub at: Timestamp,
 }
 
@@ -40,6 +43,9 @@ pub enum Happening {
     Refused { epoch: Epoch, offer: u32, refusal: Refusal },
     /// Nobody knows what came of a create.
     Unresolved { epoch: Epoch, offer: u32 },
+    /// An earlier life of the controller may have sent this create; its cloud knows tokens, so it is sent
+    /// again.
+    SentBefore { epoch: Epoch, offer: u32 },
     /// It was looked for until it could not be missed, and is not there.
     Absent { epoch: Epoch, offer: u32 },
     /// The machine has an address, or bills since another moment than was thought, by the cloud's word.
@@ -79,6 +85,8 @@ pub enum Happening {
     Cancel { reason: String },
     /// Time has passed; limits are looked at.
     Tick,
+    /// This machine slept so long, in milliseconds: what waited for bytes to come home waits on.
+    Woke { slept_ms: u64 },
 }
 
 impl Happening {
@@ -88,6 +96,7 @@ impl Happening {
             Self::Accepted { epoch, .. }
             | Self::Refused { epoch, .. }
             | Self::Unresolved { epoch, .. }
+            | Self::SentBefore { epoch, .. }
             | Self::Absent { epoch, .. }
             | Self::Addressed { epoch, .. }
             | Self::Connected { epoch, .. }
@@ -108,7 +117,8 @@ impl Happening {
             | Self::Planned { .. }
             | Self::PlanFailed { .. }
             | Self::Cancel { .. }
-            | Self::Tick => None,
+            | Self::Tick
+            | Self::Woke { .. } => None,
         }
     }
 }

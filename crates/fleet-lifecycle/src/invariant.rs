@@ -36,7 +36,7 @@ pub fn violations(state: &JobState, rows: &[MachineRow]) -> Vec<String> {
     }
     if let Phase::Finished { .. } = state.phase {
         for row in rows {
-            if matches!(row.state, RowState::Live | RowState::Intent) {
+            if !row.state.is_final() && !matches!(row.state, RowState::Ending { .. }) {
                 out.push(format!("2: row {} is {:?} after the job's end", row.token, row.state));
             }
         }

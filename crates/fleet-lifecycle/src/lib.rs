@@ -12,6 +12,7 @@ mod happening;
 pub mod invariant;
 pub mod phase;
 mod react;
+mod resume;
 mod state;
 mod step;
 mod turn;
@@ -21,6 +22,7 @@ mod want;
 pub use facts::{JobFacts, Timing};
 pub use happening::{Exit, Happening};
 pub use react::{Reaction, react};
+pub use resume::resumed;
 pub use state::{
     Attempt, Goal, InFlight, JobState, Outgoing, Phase, PlannedPlace, RefusedPlace, Waiting,
 };

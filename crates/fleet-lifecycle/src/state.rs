@@ -113,6 +113,10 @@ pub struct InFlight {
     pub retries: u32,
     /// Not before then (throttled).
     pub not_before: Option<Timestamp>,
+    /// An earlier life of the controller may have sent it: a refusal says nothing about that one, which
+    /// may still be on its way.
+    #[serde(default)]
+    pub sent_before: bool,
 }
 
 /// A place that said no in this plan.

@@ -5,7 +5,8 @@ use crate::phase::{
     stopping,
 };
 use crate::{Happening, JobFacts, JobState, Phase, Turn};
-use fleet_types::{CheckpointId, EventBody, Timestamp, Usd};
+use fleet_types::{CheckpointId, EndCause, EventBody, Timestamp, Usd};
+use std::time::Duration;
 
 /// Takes one step. `accrued` is what the job has cost up to `now`.
 pub fn step<'a>(
@@ -38,6 +39,7 @@ fn route(turn: &mut Turn<'_>, happening: Happening) {
             }
             return;
         }
+        Happening::Woke { slept_ms } => return woke(turn, Duration::from_millis(*slept_ms)),
         Happening::Tick => {
             limits::tick(turn);
             recovering::tick(turn);
@@ -45,10 +47,11 @@ fn route(turn: &mut Turn<'_>, happening: Happening) {
         _ => {}
     }
     if let Some(epoch) = happening.epoch() {
-        if turn.is_outgoing(epoch) {
+        // While stopping, what is left of an older epoch is taken down with everything else.
+        if turn.is_outgoing(epoch) && !matches!(turn.state.phase, Phase::Stopping { .. }) {
             return recovering::step(turn, happening);
         }
-        if !turn.is_current(epoch) {
+        if !turn.is_current(epoch) && !turn.is_outgoing(epoch) {
             return launching::stray(turn, &happening);
         }
     }
@@ -61,6 +64,26 @@ fn route(turn: &mut Turn<'_>, happening: Happening) {
         Phase::Running { .. } => running::step(turn, happening),
         Phase::Stopping { .. } => stopping::step(turn, happening),
         Phase::Finished { .. } => finished::step(turn, happening),
+    }
+}
+
+/// Bounds that wait for a transfer or a machine stand still while we sleep; deadlines of the cloud do not.
+fn woke(turn: &mut Turn<'_>, slept: Duration) {
+    match &mut turn.state.phase {
+        Phase::Connecting { until }
+        | Phase::Preparing { until, .. }
+        | Phase::Stopping { until, .. } => {
+            *until = until.plus(slept);
+        }
+        Phase::Queued
+        | Phase::Planning { .. }
+        | Phase::Launching { .. }
+        | Phase::Running { .. }
+        | Phase::Finished { .. } => {}
+    }
+    if let Some(outgoing) = turn.state.outgoing.as_mut().filter(|o| o.cause == EndCause::UserError)
+    {
+        outgoing.until = outgoing.until.plus(slept);
     }
 }
 

@@ -166,8 +166,15 @@ impl<'a> Turn<'a> {
             market: at.market,
             price_usd_per_hour: price,
         });
-        let current =
-            InFlight { offer, token, place, unresolved: false, retries: 0, not_before: None };
+        let current = InFlight {
+            offer,
+            token,
+            place,
+            unresolved: false,
+            retries: 0,
+            not_before: None,
+            sent_before: false,
+        };
         self.state.phase = Phase::Launching { current, rest, refused };
     }
 
@@ -205,12 +212,17 @@ impl<'a> Turn<'a> {
         self.emit(ended);
     }
 
+    /// Whether the newest attempt's task may have been started without our having heard of it.
+    pub(crate) fn may_run(&self) -> bool {
+        let ready = matches!(self.state.phase, Phase::Preparing { ready: true, .. });
+        ready && self.state.outgoing.is_none()
+    }
+
     /// Takes the newest attempt out of service and plans the next. Its task may save until `until`; with
     /// `dead` it is proven gone already.
     pub(crate) fn recover(&mut self, cause: EndCause, until: Timestamp, dead: bool) {
         let epoch = self.state.epoch;
         self.name_cause(epoch, cause);
-        self.count_progress(epoch);
         let Some(attempt) = self.state.attempt(epoch).cloned() else { return self.plan(0) };
         let timing = self.facts.timing();
         let span = match cause {
@@ -226,18 +238,19 @@ impl<'a> Turn<'a> {
             };
             self.state.avoid.add_zone(&attempt.place, attempt.market, left_alone, reason);
         }
-        let ran = attempt.running_at.is_some();
-        if ran && !dead {
+        if (attempt.running_at.is_some() || self.may_run()) && !dead {
             self.state.outgoing = Some(Outgoing { epoch, cause, until, ending: false });
         } else {
             // No task ran on it, or it is dead: nothing to wait for.
+            self.count_progress(epoch);
             self.end_machine(epoch);
         }
         self.emit(EventBody::Recovering { epoch, cause, next_epoch: epoch.next() });
         self.plan(0);
     }
 
-    fn count_progress(&mut self, epoch: Epoch) {
+    /// Counts what an attempt achieved, once its task is gone: until then it may still save.
+    pub(crate) fn count_progress(&mut self, epoch: Epoch) {
         let Some(attempt) = self.state.attempt(epoch) else { return };
         let (ran, saved) = (attempt.running_at.is_some(), attempt.checkpoint.is_some());
         if !ran {

@@ -10,10 +10,12 @@
 mod baseline;
 mod guard;
 mod named;
+mod survival;
 
 pub use baseline::{Greedy, OnDemand, TimeSliced, UniformProgress};
 pub use guard::{Decider, Decision, Reason};
 pub use named::{UnknownPolicy, named};
+pub use survival::{Survival, Tuning};
 
 /// Two moments closer than this are one (seconds).
 pub const EPS: f64 = 1e-6;

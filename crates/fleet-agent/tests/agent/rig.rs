@@ -247,7 +247,7 @@ impl Link {
     }
     pub(crate) fn settled(&mut self) -> Option<u32> {
         self.expect("the settling", |m| match m {
-            FromAgent::Settled { last_checkpoint } => Some(*last_checkpoint),
+            FromAgent::Settled { last_checkpoint, .. } => Some(*last_checkpoint),
             _ => None,
         })
     }

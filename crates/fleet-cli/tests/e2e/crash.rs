@@ -70,6 +70,57 @@ fn a_server_killed_right_after_it_gave_out_an_id_knows_the_job() {
     assert_eq!(home.drained().machines().len(), ended.len());
 }
 
+/// Says which attempt it is and when, ten times a second; told to go, it stays. The second attempt ends
+/// by itself.
+const TICKING: &str = "resources: {accelerators: 'T4:1'}\nmachine: any\n\
+     run: |\n  trap '' TERM\n  n=0\n  \
+       while [ $FLEET_ATTEMPT = 1 ] || [ $n -lt 10 ]; do\n    \
+         n=$((n+1)); echo \"tick $FLEET_ATTEMPT $(date +%s%3N)\"; sleep 0.1\n  done\n";
+
+/// When an attempt's task was first and last alive, in milliseconds, as it says itself.
+fn alive(log: &str, attempt: u32) -> (u64, u64) {
+    let said = format!("tick {attempt} ");
+    let times = log.lines().filter_map(|l| l.split_once(&said)?.1.trim().parse::<u64>().ok());
+    let times: Vec<u64> = times.collect();
+    let first = times.iter().min().unwrap_or_else(|| panic!("attempt {attempt} is not in {log}"));
+    (*first, *times.iter().max().expect("some"))
+}
+
+#[test]
+fn a_server_killed_in_the_middle_of_a_recovery_never_lets_two_attempts_run_at_once() {
+    let home = Home::with_sandbox("kill-9-recovery", &["--seed", "26"]);
+    let task = home.write("ticking.yaml", TICKING);
+    let mut random = fastrand(26);
+    let mut jobs = Vec::new();
+    for round in 0..4 {
+        let id = home.launch(&task, &["--infra", "aws"]);
+        home.until_log(&id, "tick 1 ");
+        home.fleet(&["sandbox", "preempt", "--job", &id, "--warning", "4s"]).ends(0);
+        let moment = Duration::from_secs(5).mul_f64(random());
+        let told = Instant::now();
+        while told.elapsed() < moment {
+            pause();
+        }
+        home.kill_server();
+        home.fleet(&["server", "start"]).ends(0);
+        let job = home.succeeded(&id);
+        let attempts = job["attempts"].as_array().map(Vec::len);
+        assert_eq!(attempts, Some(2), "round {round}, killed after {moment:?}: {job}");
+        assert_eq!(job["attempts"][0]["end_cause"], "preempted", "round {round}: {job}");
+        let log = home.fleet(&["logs", &id]).ends(0).stdout;
+        let ((_, last), (first, _)) = (alive(&log, 1), alive(&log, 2));
+        assert!(
+            last < first,
+            "round {round}: attempt 1 still ran {} ms into attempt 2",
+            last - first
+        );
+        jobs.push(job);
+    }
+    let ledger = home.drained();
+    assert_eq!(ledger.machines().len(), 8, "two machines a job: {}", ledger.0);
+    ledger.assert_books_agree(&jobs);
+}
+
 #[test]
 fn a_server_that_slept_longer_than_the_silence_bound_recovers_nothing() {
     let home = Home::with_sandbox("asleep", &["--seed", "24"]);

@@ -165,3 +165,52 @@ fn a_workdir_edited_after_launch_does_not_reach_the_next_attempt() {
     home.fleet(&["cancel", &next]).ends(0);
     home.drained();
 }
+
+#[test]
+fn machines_that_are_lost_again_and_again_at_every_stage_cost_no_finished_step() {
+    let home = Home::with_sandbox("again", &["--seed", "8"]);
+    let args = ["--infra", "aws", "--env", "STEPS=40", "--env", "STEP_SECONDS=0.2"];
+    let id = home.launch(&example("train.yaml"), &args);
+    for (round, warning) in ["10s", "0s"].into_iter().enumerate() {
+        let attempt = round + 1;
+        home.until(&id, 40, "runs", |j| !j["attempts"][round]["running_at"].is_null());
+        home.until_true(format!("attempt {attempt} has saved"), || {
+            home.events(&id)
+                .iter()
+                .any(|e| e["event"] == "checkpoint.saved" && e["epoch"] == attempt)
+        });
+        home.fleet(&["sandbox", "preempt", "--job", &id, "--warning", warning]).ends(0);
+        if round == 1 {
+            // The one that is made ready after it is lost as well, whatever it is doing.
+            home.until(&id, 40, "has its third machine", |j| {
+                j["attempts"][2]["instance_id"].as_str().is_some_and(|i| !i.is_empty())
+            });
+            let third = home.job(&id)["attempts"][2]["instance_id"].clone();
+            let third = third.as_str().expect("an id");
+            home.fleet(&["sandbox", "preempt", "--instance", third, "--warning", "0s"]).ends(0);
+            home.until(&id, 40, "has its fourth machine", |j| {
+                j["attempts"].as_array().is_some_and(|a| a.len() >= 4)
+            });
+        }
+    }
+    let job = home.succeeded(&id);
+    let attempts = job["attempts"].as_array().expect("attempts");
+    assert!(attempts.len() >= 4, "{job}");
+    assert_eq!(attempts.last().expect("a last one")["end_cause"], "done", "{job}");
+    let events = home.events(&id);
+    let all = lines(&events);
+    let mut done = 0;
+    for line in &all {
+        if let Some(back) = number_after(line, "resumed from step ") {
+            assert!(back > 0 && back <= done, "resumed from {back} after {done}: {all:?}");
+            // 2 s of work at five steps a second is what a death without a word may cost.
+            assert!(done - back <= 15, "{} steps were lost: {all:?}", done - back);
+        } else if let Some(step) = number_after(line, "step ") {
+            done = step;
+        }
+    }
+    assert_eq!(done, 40, "{all:?}");
+    let ledger = home.drained();
+    assert_eq!(ledger.machines().len(), attempts.len());
+    ledger.assert_books_agree(&[job]);
+}

@@ -2,7 +2,6 @@
 //!
 //! Invariant: never aborted once it runs; a create whose answer is lost is reported as unresolved.
 
-use crate::clock::now;
 use crate::keys::JobKeys;
 use crate::scene::Scene;
 use fleet_lifecycle::{Happening, InFlight};
@@ -16,11 +15,8 @@ use std::time::Duration;
 /// Minutes after which a machine that nobody contacted ends itself.
 const ORPHAN_MINUTES: u32 = 15;
 
-/// Sends the create of `flight`, not before the time it names.
+/// Sends the create of `flight`.
 pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
-    if let Some(at) = flight.not_before {
-        tokio::time::sleep(at.since(now())).await;
-    }
     let offer = flight.offer;
     let happening = match create(&scene, epoch, &flight).await {
         Ok(instance) => Happening::Accepted { epoch, offer, instance: Box::new(instance) },

@@ -28,11 +28,20 @@ pub(crate) async fn run(scene: Scene, round: u32, state: JobState) {
             .tell(Happening::PlanFailed { round, reason: reason.join("; "), credentials })
             .await;
     }
+    for trouble in gathered.troubles.iter().filter(|t| t.credentials) {
+        // Read anew next time: the user may log in meanwhile.
+        scene.inner.clouds.forget(&facts.realm, trouble.provider).await;
+    }
     let ranking = rank(gathered.offers, &ask, &state.avoid, planning::overheads(task), now());
     let mut reasons = grouped(&ranking.rejected);
     reasons
         .extend(gathered.troubles.iter().map(|t| format!("{}: {}", t.provider.title(), t.message)));
     let places = planning::places(&ranking, task);
+    if places.is_empty() && gathered.troubles.iter().any(|t| !t.credentials) {
+        // A cloud that did not answer may have what the others have not: that is no lack of capacity.
+        let reason = reasons.join("; ");
+        return scene.tell(Happening::PlanFailed { round, reason, credentials: false }).await;
+    }
     let rejected = ranking.rejected.len();
     scene.tell(Happening::Planned { round, places, rejected, reasons }).await;
 }

@@ -4,6 +4,7 @@
 //! rule (b) of "proof of death", makes a machine dead; an error, an odd state or one 404 changes nothing.
 
 use crate::clock::now;
+use crate::contact::Contact;
 use crate::death::Absence;
 use crate::scene::Scene;
 use fleet_lifecycle::{Attempt, Happening};
@@ -11,10 +12,12 @@ use fleet_provider::OwnerTag;
 use fleet_types::{DeathCause, Fault, InstanceState};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 
-/// Watches the machine of `attempt` until its death. `nudge` asks for a look at once.
-pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
+/// A word of the agent this recent outweighs a not-found.
+const SPOKEN: Duration = Duration::from_secs(30);
+
+/// Watches the machine of `attempt` until its death. `contact` asks for a look at once.
+pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
     let facts = &scene.doc.facts;
     let epoch = attempt.epoch;
     let id = attempt.place.provider;
@@ -50,11 +53,22 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
                         let source = format!("{} (seen from outside)", id.title());
                         scene.tell(Happening::Notice { epoch, source, deadline }).await;
                     }
-                    InstanceState::Marked { .. }
-                    | InstanceState::Pending
-                    | InstanceState::Running
+                    InstanceState::Marked { .. } | InstanceState::Running => contact.runs(),
+                    InstanceState::Pending
                     | InstanceState::Stopping
                     | InstanceState::Unknown(_) => {}
+                }
+            }
+            // Its agent speaks: the cloud is wrong, or we ask another account than it lives in.
+            Err(e) if e.fault == Fault::NotFound && contact.heard_within(SPOKEN) => {
+                absence.seen();
+                let text = format!(
+                    "{} does not know machine {}, yet its agent answers; nothing is done about it",
+                    id.title(),
+                    attempt.instance
+                );
+                if scene.inner.raise(&facts.id, &text) {
+                    tracing::warn!("{text}");
                 }
             }
             Err(e) if e.fault == Fault::NotFound => {
@@ -86,7 +100,7 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, nudge: Arc<Notify>) {
         let pause = pause.max(Duration::from_millis(250));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = nudge.notified() => {}
+            () = contact.nudged() => {}
         }
     }
 }

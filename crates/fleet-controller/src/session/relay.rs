@@ -2,7 +2,6 @@
 //!
 //! Invariant 17: a manifest is published last and by conditional put; what is half here is never seen.
 
-use crate::clock::now;
 use crate::inner::Inner;
 use fleet_agent_api::{Blob, Invitation, Source, Want};
 use fleet_storage::{BlobState, CheckpointStore, Published};
@@ -20,8 +19,10 @@ pub(super) enum Arrived {
     Output,
     /// A pulled tree's blobs are home.
     Pulled(u32, Tree),
-    /// It is not taken.
+    /// It is not taken, for good.
     Declined(String),
+    /// It could not be stored now; it is offered again.
+    Failed(String),
 }
 
 /// The transfers of one connection.
@@ -103,7 +104,7 @@ impl Relay {
                 match self.inner.checkpoints.publish_output(&self.job, self.epoch, &tree).await {
                     Ok(Published::Published | Published::AlreadyThere) => Arrived::Output,
                     Ok(Published::Beaten { by }) => Arrived::Declined(self.superseded(by)),
-                    Err(e) => Arrived::Declined(e.to_string()),
+                    Err(e) => Arrived::Failed(e.to_string()),
                 }
             }
             Source::Pull(request) => Arrived::Pulled(*request, tree),
@@ -124,7 +125,7 @@ impl Relay {
                 Arrived::Checkpoint(manifest)
             }
             Ok(Published::Beaten { by }) => Arrived::Declined(self.superseded(by)),
-            Err(e) => Arrived::Declined(format!("it could not be stored at {}: {e}", now())),
+            Err(e) => Arrived::Failed(e.to_string()),
         }
     }
 }

@@ -66,6 +66,10 @@ struct Talk {
     pulls: HashMap<u32, Pull>,
     next_pull: u32,
     acked: u64,
+    /// The agent is settled; its log ends there.
+    settled: Option<u64>,
+    /// Transfers to the machine that broke off.
+    failed: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
 
 impl Talk {
@@ -90,6 +94,8 @@ impl Talk {
             pulls: HashMap::new(),
             next_pull: 0,
             acked: 0,
+            settled: None,
+            failed: mpsc::channel(4),
         }
     }
 
@@ -117,6 +123,9 @@ impl Talk {
                     Ok(n) => {
                         heard = tokio::time::Instant::now();
                         mute = 0;
+                        if self.agent.is_some() {
+                            s.contact.hear();
+                        }
                         decoder.push(&buffer[..n]);
                         self.frames(s, &mut decoder).await
                     }
@@ -126,6 +135,9 @@ impl Talk {
                     Err(_) => Err(Parting::Lost("no longer wanted".into())),
                 },
                 Some(pull) = s.pulls.recv() => self.pull(pull).await,
+                Some(why) = self.failed.1.recv() => {
+                    Err(Parting::Lost(format!("files could not be sent: {why}")))
+                }
                 _ = ping.tick() => {
                     if heard.elapsed() > MUTE {
                         // Our own sleep looks like theirs: ask again, and hang up only if that is not answered.
@@ -197,11 +209,17 @@ impl Talk {
                 tell_notice(s, epoch, notice).await;
                 Ok(())
             }
-            FromAgent::Settled { .. } => {
-                s.scene.tell(Happening::Settled { epoch }).await;
-                Ok(())
+            FromAgent::Settled { log_end, .. } => {
+                self.settled = Some(log_end);
+                self.settle(s).await
             }
             FromAgent::Beat(_) => Ok(()),
+            FromAgent::Refused { reason }
+                if self.start_asked
+                    && self.agent.as_ref().is_some_and(|a| a.task == TaskState::Idle) =>
+            {
+                Err(Parting::Unfit(format!("its agent does not start the task: {reason}")))
+            }
             FromAgent::Refused { reason } => {
                 tracing::warn!(job = %s.scene.doc.facts.id, "the agent refused an order: {reason}");
                 Ok(())
@@ -212,7 +230,9 @@ impl Talk {
     async fn welcome(&mut self, s: &mut SessionScene, state: AgentState) -> Result<(), Parting> {
         let epoch = self.epoch;
         let host = self.host.clone();
+        s.contact.hear();
         s.scene.tell(Happening::Connected { epoch, host }).await;
+        s.scene.tell(Happening::Heard { epoch }).await;
         if let Some(notice) = state.notice.clone() {
             tell_notice(s, epoch, notice).await;
         }
@@ -236,13 +256,26 @@ impl Talk {
             }
         }
         let task = state.task.clone();
-        let settled = state.settled;
+        let (settled, log_end) = (state.settled, state.log_end);
         self.agent = Some(state);
         self.task(s, task).await?;
         if settled {
-            s.scene.tell(Happening::Settled { epoch }).await;
+            self.settled = Some(log_end);
+            self.settle(s).await?;
         }
         self.put_next(s).await
+    }
+
+    /// Reports that all is home, once every line is: the machine may be ended after that.
+    async fn settle(&mut self, s: &SessionScene) -> Result<(), Parting> {
+        let Some(log_end) = self.settled else { return Ok(()) };
+        if s.journal.log_offset(self.epoch) < log_end {
+            return Ok(());
+        }
+        self.settled = None;
+        s.journal.sync().map_err(|e| Parting::Lost(e.to_string()))?;
+        s.scene.tell(Happening::Settled { epoch: self.epoch }).await;
+        Ok(())
     }
 
     /// Puts the next tree, or goes on to the goal.
@@ -267,9 +300,12 @@ impl Talk {
             return Ok(());
         }
         let (sizes, source, out) = (sizes.clone(), source.clone(), self.out.clone());
+        let failed = self.failed.0.clone();
         tokio::spawn(async move {
             if let Err(e) = send_blobs(source, blobs, sizes, out).await {
-                tracing::warn!("files could not be sent: {e}");
+                if failed.send(e).await.is_err() {
+                    tracing::debug!("files were being sent when the connection ended");
+                }
             }
         });
         Ok(())
@@ -379,6 +415,7 @@ impl Talk {
             .collect();
         let lost = |e: crate::Error| Parting::Lost(e.to_string());
         s.journal.write_lines(&events).map_err(lost)?;
+        self.settle(s).await?;
         // An acknowledged line must survive a power loss; a sync for every few lines is enough.
         if last >= self.acked + (64 << 10) || self.acked == 0 {
             s.journal.sync().map_err(lost)?;
@@ -422,6 +459,7 @@ impl Talk {
                 self.export(s, request, &tree).await;
                 self.say(&ToAgent::Published { source }).await
             }
+            Arrived::Failed(why) => Err(Parting::Lost(format!("storing what it sent: {why}"))),
             Arrived::Declined(reason) => {
                 note(s, EventBody::CheckpointRefused { epoch, reason: reason.clone() }).await;
                 self.say(&ToAgent::Declined { source, reason }).await
@@ -470,12 +508,15 @@ fn exit(end: &TaskEnd) -> Exit {
         in_setup: end.step == fleet_agent_api::TaskStep::Setup,
         stopped: end.stopped.is_some(),
         done: end.done,
+        lost: end.lost,
         at: end.at,
     }
 }
 
 async fn tell_notice(s: &SessionScene, epoch: Epoch, notice: Notice) {
-    let Notice { source, deadline, .. } = notice;
+    // The machine's clock is not ours: what counts is how long it had when it saw the notice.
+    let Notice { source, deadline, seen_at } = notice;
+    let deadline = now().plus(deadline.since(seen_at));
     s.scene.tell(Happening::Notice { epoch, source, deadline }).await;
 }
 

@@ -1,6 +1,6 @@
 //! Connecting: the machine exists and bills; SSH and agent are awaited, for a bounded time.
 
-use crate::{Happening, Phase, Turn};
+use crate::{Happening, Phase, Turn, phase::recovering};
 use fleet_types::{DeathCause, EndCause, EventBody};
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -24,7 +24,7 @@ pub(crate) fn lost_before_running(turn: &mut Turn<'_>, happening: Happening) {
             turn.recover(EndCause::Preempted, deadline, false);
         }
         Happening::Dead { cause, at, epoch } => {
-            super::recovering::bury(turn, epoch, cause, at);
+            recovering::bury(turn, epoch, cause, at);
             let cause = match cause {
                 DeathCause::Preempted => EndCause::Preempted,
                 DeathCause::ByUser
@@ -47,5 +47,11 @@ pub(crate) fn unfit(turn: &mut Turn<'_>, reason: &str) {
     turn.emit(EventBody::Alarm {
         message: format!("the machine at {place} is given up: {reason}"),
     });
-    turn.recover(EndCause::LaunchFailed, turn.now, true);
+    // Where the task may run already, only the machine's proven death lets the next one start.
+    let may_run = turn.may_run();
+    let epoch = turn.state.epoch;
+    turn.recover(EndCause::LaunchFailed, turn.now, !may_run);
+    if may_run {
+        recovering::give_up(turn, epoch);
+    }
 }

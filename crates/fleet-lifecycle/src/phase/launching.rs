@@ -2,9 +2,9 @@
 //!
 //! Invariant: while the outcome of a create is open, no other create leaves (invariant 5).
 
-use crate::phase::planning;
+use crate::phase::{planning, recovering};
 use crate::{Attempt, Happening, InFlight, Phase, Reaction, RefusedPlace, RowChange, Turn, react};
-use fleet_types::{EndCause, EventBody, Instance, MachineClass, Refusal, Token};
+use fleet_types::{EndCause, EventBody, Instance, InstanceState, MachineClass, Refusal, Token};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -17,6 +17,7 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
         Happening::Refused { offer, refusal, .. } if offer == expected => refused(turn, &refusal),
         Happening::Unresolved { offer, .. } if offer == expected => unresolved(turn),
         Happening::Absent { offer, .. } if offer == expected => absent(turn),
+        Happening::SentBefore { offer, .. } if offer == expected => sent_before(turn),
         other => stray(turn, &other),
     }
 }
@@ -79,11 +80,21 @@ fn accepted(turn: &mut Turn<'_>, instance: &Instance) {
     let too_dear =
         instance.price_usd_per_hour.is_some_and(|p| p > current.place.limit_usd_per_hour);
     if instance.state.task_is_dead() || too_dear {
+        bury_stillborn(turn, instance);
         return turn.recover(EndCause::LaunchFailed, turn.now, true);
     }
     let container = current.place.offer.class == MachineClass::Container;
     let until = turn.now.plus(turn.facts.timing().connect(container));
     turn.state.phase = Phase::Connecting { until };
+}
+
+/// A machine that was found dead has billed until its death, not until it was found.
+pub(crate) fn bury_stillborn(turn: &mut Turn<'_>, instance: &Instance) {
+    if let InstanceState::Stopped { cause } | InstanceState::Terminated { cause } = instance.state {
+        let (epoch, at) = (turn.state.epoch, instance.ended_at.unwrap_or(turn.now));
+        turn.name_cause(epoch, EndCause::LaunchFailed);
+        recovering::bury(turn, epoch, cause, at);
+    }
 }
 
 fn refused(turn: &mut Turn<'_>, refusal: &Refusal) {
@@ -96,6 +107,7 @@ fn refused(turn: &mut Turn<'_>, refusal: &Refusal) {
             let wait = turn.facts.time_scale.span(wait * current.retries).max(asked);
             current.not_before = Some(turn.now.plus(wait));
         }
+        Reaction::Again { .. } | Reaction::Next { .. } if current.sent_before => unresolved(turn),
         Reaction::Again { scope, avoid, .. } | Reaction::Next { scope, avoid } => {
             let flight = current.clone();
             let reason = format!("{} ({})", refusal.fault.label(), refusal.code);
@@ -131,6 +143,12 @@ fn unresolved(turn: &mut Turn<'_>) {
         current.unresolved = true;
         let token = current.token.clone();
         turn.rows.push(RowChange::Lose(token));
+    }
+}
+
+fn sent_before(turn: &mut Turn<'_>) {
+    if let Phase::Launching { current, .. } = &mut turn.state.phase {
+        current.sent_before = true;
     }
 }
 

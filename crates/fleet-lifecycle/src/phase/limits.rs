@@ -7,8 +7,8 @@ use fleet_types::{EndCause, Outcome, Usd};
 const BARREN: u32 = 3;
 /// Machines in a row that never ran the task before the job is stopped (invariant 11).
 const STILLBORN: u32 = 6;
-/// How long before the budget is used up the task is told to save.
-const BUDGET_MARGIN_MILLIS: i64 = 60_000;
+/// How long before the budget is used up, besides its grace, the task is told to save.
+const BUDGET_MARGIN_MILLIS: i64 = 90_000;
 
 fn may_end(phase: &Phase) -> bool {
     !matches!(phase, Phase::Stopping { .. } | Phase::Finished { .. })
@@ -30,7 +30,8 @@ pub(crate) fn tick(turn: &mut Turn<'_>) {
         .filter(|a| a.ended_at.is_none())
         .map(|a| a.price_usd_per_hour + a.disk_usd_per_hour)
         .sum();
-    if rate > Usd::ZERO && turn.accrued + rate.for_millis(BUDGET_MARGIN_MILLIS) >= budget {
+    let margin = BUDGET_MARGIN_MILLIS + turn.facts.grace_ms as i64;
+    if rate > Usd::ZERO && turn.accrued + rate.for_millis(margin) >= budget {
         let reason = format!("budget: {} of {budget} are spent", turn.accrued);
         stop(turn, reason, EndCause::Budget);
     }

@@ -9,13 +9,19 @@ use fleet_types::{DeathCause, EndCause, Epoch, Timestamp};
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     match happening {
         Happening::Exited { epoch, exit } => exited(turn, epoch, &exit),
+        Happening::Started { epoch, at, .. } => {
+            // It had been told to start when the machine was given up; the word comes late.
+            if let Some(attempt) = turn.attempt_mut(epoch) {
+                attempt.running_at.get_or_insert(at);
+            }
+        }
         Happening::Settled { epoch } => {
             turn.end_machine(epoch);
-            turn.state.outgoing = None;
+            let_go(turn, epoch);
         }
         Happening::Dead { epoch, cause, at } => {
             bury(turn, epoch, cause, at);
-            turn.state.outgoing = None;
+            let_go(turn, epoch);
         }
         Happening::Notice { epoch, source, deadline } => {
             let told = turn.state.attempt(epoch).is_some_and(|a| a.notice_until.is_some());
@@ -28,9 +34,19 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     }
 }
 
+/// Nothing of the older task is left.
+fn let_go(turn: &mut Turn<'_>, epoch: Epoch) {
+    turn.state.outgoing = None;
+    turn.count_progress(epoch);
+}
+
 /// The older task may have ended by itself before the signal reached it: then the job is over.
 fn exited(turn: &mut Turn<'_>, epoch: Epoch, exit: &Exit) {
     running::record(turn, epoch, exit);
+    if let Phase::Stopping { .. } = turn.state.phase {
+        // How the job ends is decided; a reconnected agent tells its task's end again.
+        return;
+    }
     let by_itself = exit.code == 0 && !exit.stopped;
     let already_failed =
         turn.state.outgoing.as_ref().is_some_and(|o| o.cause == EndCause::UserError);
@@ -42,7 +58,7 @@ fn exited(turn: &mut Turn<'_>, epoch: Epoch, exit: &Exit) {
             attempt.end_cause = Some(EndCause::Done);
         }
         running::succeeded(turn, exit);
-    } else if !exit.stopped {
+    } else if !exit.stopped && !exit.lost {
         if let Some(attempt) = turn.attempt_mut(epoch) {
             attempt.end_cause = Some(EndCause::UserError);
         }

@@ -60,7 +60,11 @@ fn exited(turn: &mut Turn<'_>, epoch: Epoch, exit: Exit) {
     }
     if exit.stopped {
         // The agent acted on a notice whose word has not reached us.
-        return turn.recover(EndCause::Preempted, exit.at.plus(Duration::from_secs(60)), false);
+        return turn.recover(EndCause::Preempted, turn.now.plus(Duration::from_secs(60)), false);
+    }
+    if exit.lost {
+        let until = turn.now.plus(turn.facts.timing().drain());
+        return turn.recover(EndCause::HostLost, until, false);
     }
     failed(turn, &exit);
 }

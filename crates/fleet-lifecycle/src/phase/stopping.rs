@@ -59,6 +59,7 @@ pub(crate) fn drain(turn: &mut Turn<'_>, goal: Goal) {
 fn begin(turn: &mut Turn<'_>, goal: Goal, until: fleet_types::Timestamp) {
     let in_flight = match &turn.state.phase {
         Phase::Launching { current, .. } => Some(current.clone()),
+        Phase::Stopping { in_flight, .. } => in_flight.clone(),
         _ => None,
     };
     // The machine whose task is saving or has ended: the outgoing one's where there is one.
@@ -92,12 +93,17 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
             if let Some(flight) = flight {
                 launching::record(turn, &flight, &instance);
                 turn.name_cause(epoch, EndCause::Cancelled);
+                launching::bury_stillborn(turn, &instance);
                 turn.end_machine(epoch);
             }
         }
         Happening::Refused { offer, refusal, .. } if Some(offer) == expected => {
+            let sent_before = in_flight.as_ref().is_some_and(|f| f.sent_before);
             match crate::react(refusal.fault, refusal.scope) {
                 crate::Reaction::Settle => lose(turn),
+                crate::Reaction::Next { .. } | crate::Reaction::Again { .. } if sent_before => {
+                    lose(turn);
+                }
                 crate::Reaction::Next { .. } | crate::Reaction::Again { .. } => drop_flight(turn),
             }
         }

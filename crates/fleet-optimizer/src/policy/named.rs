@@ -1,11 +1,11 @@
 //! Policies by the names that the command line and the task file use.
 
-use super::{Greedy, OnDemand, Policy, TimeSliced, UniformProgress};
+use super::{Greedy, OnDemand, Policy, Survival, TimeSliced, UniformProgress};
 
 /// No policy has that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no policy is called `{name}`; there are on-demand, greedy, spot-only, uniform-progress, \
+    "no policy is called `{name}`; there are default, on-demand, greedy, spot-only, uniform-progress, \
      uniform-progress-plain, time-sliced:N"
 )]
 pub struct UnknownPolicy {
@@ -16,6 +16,7 @@ pub struct UnknownPolicy {
 pub fn named(name: &str) -> Result<Box<dyn Policy>, UnknownPolicy> {
     let unknown = || UnknownPolicy { name: name.to_owned() };
     Ok(match name {
+        "default" => Box::new(Survival::default()),
         "on-demand" => Box::new(OnDemand),
         "greedy" => Box::new(Greedy { guarded: true }),
         "spot-only" => Box::new(Greedy { guarded: false }),

@@ -30,7 +30,8 @@ pub fn simulate(world: &World, case: &Case, policy: Box<dyn Policy>) -> Outcome 
     let mut decider = Decider::new(policy);
     let end = world.traces().first().map_or(0, super::Trace::ticks);
     let patience = (10.0 * case.deadline_hours * 3600.0 / world.gap_s()).ceil() as usize;
-    for i in 0..end.max(case.start_tick) - case.start_tick + patience.max(1) {
+    let ticks = end.saturating_sub(case.start_tick) + patience;
+    for i in 0..ticks {
         run.observe(i);
         let mode = decider.decide(&run.view(i)).mode;
         run.take(i, mode);
@@ -43,7 +44,7 @@ pub fn simulate(world: &World, case: &Case, policy: Box<dyn Policy>) -> Outcome 
             };
         }
     }
-    Outcome { finished_at_hours: f64::INFINITY, ..run.out }
+    Outcome { finished_at_hours: (ticks as f64) * run.gap / 3600.0, ..run.out }
 }
 
 struct Run<'a> {
