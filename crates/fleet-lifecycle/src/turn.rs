@@ -60,7 +60,13 @@ impl RowChange {
                     row.state = RowState::Live;
                 }
             }
-            Self::Refuse(_) => row.state = RowState::Refused,
+            Self::Refuse(_) => {
+                // What was accepted is never forgotten by a refusal (invariant 6).
+                if !matches!(row.state, RowState::Intent | RowState::Unknown { .. }) {
+                    return None;
+                }
+                row.state = RowState::Refused;
+            }
             Self::End(_) => {
                 // A create whose outcome is open is settled first; its keeper ends what it finds.
                 if row.state == RowState::Intent {

@@ -6,18 +6,19 @@
 //! tests of those crates hold them.
 
 mod simulation {
-    pub mod bug;
-    pub mod check;
-    pub mod cloud;
-    pub mod controller;
-    pub mod dice;
-    pub mod keeper;
-    pub mod machine;
-    pub mod play;
-    pub mod session;
-    pub mod sim;
-    pub mod store;
-    pub mod work;
+    pub(crate) mod bug;
+    pub(crate) mod check;
+    pub(crate) mod cloud;
+    pub(crate) mod controller;
+    pub(crate) mod dice;
+    pub(crate) mod given;
+    pub(crate) mod keeper;
+    pub(crate) mod machine;
+    pub(crate) mod play;
+    pub(crate) mod session;
+    pub(crate) mod sim;
+    pub(crate) mod store;
+    pub(crate) mod work;
 }
 
 use fleet_types::Epoch;
@@ -64,7 +65,7 @@ fn invariants_hold_whatever_goes_wrong() {
             );
         }
     }
-    for phase in ["launching", "connecting", "preparing", "running", "planning", "stopping"] {
+    for phase in ["launching", "connecting", "preparing", "running", "stopping"] {
         assert!(counts.preempted_in.contains_key(phase), "no preemption while {phase}");
     }
     for outcome in ["Succeeded", "Failed", "Cancelled", "Stopped"] {

@@ -12,11 +12,13 @@ const WALKED: usize = 64;
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     let Phase::Planning { round, waiting } = &turn.state.phase else { return };
     let current = *round;
+    // Who waits has this round's answer already.
+    let asked = waiting.is_none();
     match happening {
-        Happening::Planned { round, places, rejected, reasons } if round == current => {
+        Happening::Planned { round, places, rejected, reasons } if round == current && asked => {
             planned(turn, places, rejected, &reasons);
         }
-        Happening::PlanFailed { round, reason, credentials } if round == current => {
+        Happening::PlanFailed { round, reason, credentials } if round == current && asked => {
             if credentials && turn.state.attempts.is_empty() {
                 end(turn, format!("credentials: {reason}"));
             } else {

@@ -4,7 +4,7 @@ use super::dice::Kind;
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub(crate) enum Bug {
     /// A create that is sent again after a restart carries another token.
     FreshTokenAfterRestart,
     /// The newer epoch's task is started while the older one's is not proven gone.
@@ -44,7 +44,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::FreshTokenAfterRestart,
         Self::IgnoresOutgoing,
         Self::EmptyListIsAbsence,
@@ -66,7 +66,7 @@ impl Bug {
     ];
 
     /// Faults without which the bug does not matter: switched on in every seed that looks for it.
-    pub fn stirred_by(self) -> &'static [Kind] {
+    pub(crate) fn stirred_by(self) -> &'static [Kind] {
         match self {
             Self::CountsEarlyLists => {
                 &[Kind::Asleep, Kind::ListEmpty, Kind::ListLags, Kind::AnswerLost]

@@ -9,7 +9,7 @@ use fleet_lifecycle::{JobState, Phase, view};
 use fleet_types::{CheckpointId, Epoch, MachineRow, Outcome, RowState, Token, Usd};
 use std::time::Duration;
 
-pub fn phase_word(phase: &Phase) -> &'static str {
+pub(crate) fn phase_word(phase: &Phase) -> &'static str {
     match phase {
         Phase::Queued => "queued",
         Phase::Planning { .. } => "planning",
@@ -28,7 +28,7 @@ const BILL_SLACK: i64 = 15_000;
 
 impl Sim {
     /// 1, 5, 19: a create leaves only with its committed intent, alone, and never after a cancel.
-    pub fn check_create(&mut self, token: &Token, epoch: Epoch, offer: u32) {
+    pub(crate) fn check_create(&mut self, token: &Token, epoch: Epoch, offer: u32) {
         match self.store.rows.get(token) {
             Some(row) if (row.epoch, row.offer) != (epoch, offer) => {
                 self.violated(format!("1: create {epoch}/{offer} uses another row's token"));
@@ -51,14 +51,14 @@ impl Sim {
     }
 
     /// 2: a machine comes up only while its row is live.
-    pub fn check_made(&mut self, token: &Token) {
+    pub(crate) fn check_made(&mut self, token: &Token) {
         if self.store.rows.get(token).is_none_or(|r| r.state.is_final()) {
             self.violated(format!("2: a machine is made whose row is not live: {token}"));
         }
     }
 
     /// 6: a row becomes final only when nothing of it bills.
-    pub fn check_row(&mut self, row: &MachineRow) {
+    pub(crate) fn check_row(&mut self, row: &MachineRow) {
         let machine = self.machines.iter().find(|m| m.token == row.token);
         let lives = machine.is_some_and(|m| m.off_at.is_none());
         if lives && row.state.is_final() {
@@ -67,7 +67,7 @@ impl Sim {
     }
 
     /// 16, 17: no other task runs, and what is restored is the newest there ever was.
-    pub fn check_started(&mut self, machine: usize, epoch: Epoch) {
+    pub(crate) fn check_started(&mut self, machine: usize, epoch: Epoch) {
         let (task, now) = (self.task.clone(), self.now);
         for m in 0..self.machines.len() {
             if m != machine && self.machines[m].works(&task, now) {
@@ -82,7 +82,7 @@ impl Sim {
     }
 
     /// 17: an older epoch publishes nothing once a newer one began.
-    pub fn check_published(&mut self, id: CheckpointId) {
+    pub(crate) fn check_published(&mut self, id: CheckpointId) {
         if id.epoch < self.shelf.fence {
             let fence = self.shelf.fence;
             self.violated(format!("17: checkpoint {id} is published after epoch {fence} began"));
@@ -90,7 +90,7 @@ impl Sim {
     }
 
     /// 14, 18, 22: what one step may change.
-    pub fn check_step(&mut self, before: &JobState) {
+    pub(crate) fn check_step(&mut self, before: &JobState) {
         let after = &self.store.state;
         if before.is_finished() && before != after {
             return self.violated("14: a finished job changed".into());
@@ -170,7 +170,7 @@ impl Sim {
     }
 
     /// What time alone can violate.
-    pub fn check_time(&mut self) {
+    pub(crate) fn check_time(&mut self) {
         let now = self.now;
         let calm = now.since(self.dice.until.max(self.up_since));
         if self.memory.is_some() && calm >= 10 * MINUTE && !self.checked_alive {
@@ -206,7 +206,7 @@ impl Sim {
     }
 
     /// The books at the end of all.
-    pub fn check_end(&mut self) {
+    pub(crate) fn check_end(&mut self) {
         let state = self.store.state.clone();
         let Phase::Finished { goal, .. } = &state.phase else { return };
         *self.dice.counts.outcomes.entry(format!("{:?}", goal.outcome)).or_default() += 1;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What a terminate answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     Requested,
     Gone,
     NotFound,
@@ -23,10 +23,10 @@ pub enum Ended {
 
 /// The call failed and says nothing.
 #[derive(Debug)]
-pub struct Failed;
+pub(crate) struct Failed;
 
 /// What a describe answered.
-pub enum Described {
+pub(crate) enum Described {
     There(Box<Instance>),
     NotFound,
 }
@@ -40,7 +40,7 @@ fn refusal(fault: Fault, scope: Scope) -> Answer {
 
 impl Sim {
     /// Everything on sale that is not avoided, cheapest first; `None`: no cloud answered.
-    pub fn plan(&mut self) -> Option<Vec<PlannedPlace>> {
+    pub(crate) fn plan(&mut self) -> Option<Vec<PlannedPlace>> {
         if self.strikes(Kind::PlanFails) {
             return None;
         }
@@ -64,7 +64,7 @@ impl Sim {
     }
 
     /// The request of a create leaves; its effect and its answer come later, or not.
-    pub fn send_create(&mut self, epoch: Epoch, flight: &InFlight, token: Token) {
+    pub(crate) fn send_create(&mut self, epoch: Epoch, flight: &InFlight, token: Token) {
         let offer = flight.place.offer.clone();
         let cloud = self.cloud_of(&offer);
         let pool = (offer.place.zone.clone(), offer.market.to_string());
@@ -127,7 +127,7 @@ impl Sim {
     }
 
     /// A create takes effect.
-    pub fn create_arrives(
+    pub(crate) fn create_arrives(
         &mut self,
         cloud: usize,
         offer: &Offer,
@@ -216,7 +216,7 @@ impl Sim {
         }
     }
 
-    pub fn preempt(&mut self, m: usize, warning: Option<Duration>) {
+    pub(crate) fn preempt(&mut self, m: usize, warning: Option<Duration>) {
         if self.machines[m].off_at.is_some() || self.machines[m].life != Life::Up {
             return;
         }
@@ -243,7 +243,7 @@ impl Sim {
     }
 
     /// The agent has read the notice and tells its task at once.
-    pub fn agent_notices(&mut self, m: usize) {
+    pub(crate) fn agent_notices(&mut self, m: usize) {
         let (now, task) = (self.now, self.task.clone());
         let machine = &mut self.machines[m];
         let Some(deadline) = machine.notice.filter(|_| machine.booted(now)) else { return };
@@ -257,7 +257,7 @@ impl Sim {
     }
 
     /// Its host dies, and the cloud goes on calling it running.
-    pub fn host_dies(&mut self, m: usize) {
+    pub(crate) fn host_dies(&mut self, m: usize) {
         self.note(|| format!("the host of machine {m} dies"));
         let task = self.task.clone();
         self.machines[m].power_off(&task, self.now);
@@ -266,7 +266,7 @@ impl Sim {
     }
 
     /// The cloud ends it and says so.
-    pub fn cloud_sees(&mut self, m: usize, cause: DeathCause) {
+    pub(crate) fn cloud_sees(&mut self, m: usize, cause: DeathCause) {
         let (now, task) = (self.now, self.task.clone());
         let stops = !self.clouds[self.machines[m].cloud].token;
         let machine = &mut self.machines[m];
@@ -280,7 +280,7 @@ impl Sim {
     }
 
     /// A machine that was told to end has ended.
-    pub fn power_off(&mut self, m: usize) {
+    pub(crate) fn power_off(&mut self, m: usize) {
         let (now, task) = (self.now, self.task.clone());
         let vanishes = !self.clouds[self.machines[m].cloud].token;
         let machine = &mut self.machines[m];
@@ -291,7 +291,7 @@ impl Sim {
     }
 
     /// Never given a task and nobody in contact, or its life is over.
-    pub fn dead_man(&mut self, m: usize) {
+    pub(crate) fn dead_man(&mut self, m: usize) {
         let now = self.now;
         let machine = &mut self.machines[m];
         if machine.off_at.is_some() || !self.clouds[machine.cloud].ends_itself {
@@ -311,7 +311,7 @@ impl Sim {
     }
 
     /// From here on everything works, and what was hidden shows.
-    pub fn faults_stop(&mut self) {
+    pub(crate) fn faults_stop(&mut self) {
         self.note(|| "faults stop".into());
         for m in 0..self.machines.len() {
             let now = self.now;
@@ -324,7 +324,7 @@ impl Sim {
         }
     }
 
-    pub fn instance(&self, m: usize) -> Instance {
+    pub(crate) fn instance(&self, m: usize) -> Instance {
         let machine = &self.machines[m];
         let state = match machine.life {
             Life::Up if machine.notice.is_some() => InstanceState::Marked { at: machine.notice },
@@ -353,11 +353,11 @@ impl Sim {
         }
     }
 
-    pub fn machine_of(&self, id: &InstanceId) -> usize {
+    pub(crate) fn machine_of(&self, id: &InstanceId) -> usize {
         self.machines.iter().position(|m| m.id == *id).expect("invariant: ids come from machines")
     }
 
-    pub fn describe(&mut self, m: usize) -> Result<Described, Failed> {
+    pub(crate) fn describe(&mut self, m: usize) -> Result<Described, Failed> {
         if self.strikes(Kind::DescribeFails) {
             return Err(Failed);
         }
@@ -369,7 +369,7 @@ impl Sim {
     }
 
     /// Machines of ours in a cloud, and whether that is all of them.
-    pub fn list(&mut self, cloud: usize) -> Result<(Vec<usize>, bool), Failed> {
+    pub(crate) fn list(&mut self, cloud: usize) -> Result<(Vec<usize>, bool), Failed> {
         if self.strikes(Kind::ListFails) {
             return Err(Failed);
         }
@@ -388,7 +388,7 @@ impl Sim {
         Ok((shown.map(|(m, _)| m).collect(), true))
     }
 
-    pub fn terminate(&mut self, m: usize) -> Result<Ended, Failed> {
+    pub(crate) fn terminate(&mut self, m: usize) -> Result<Ended, Failed> {
         if self.strikes(Kind::TerminateFails) {
             return Err(Failed);
         }
@@ -418,7 +418,7 @@ impl Sim {
         Ok(Ended::Requested)
     }
 
-    pub fn now_plus_window(&self, cloud: usize, from: Timestamp) -> Timestamp {
+    pub(crate) fn now_plus_window(&self, cloud: usize, from: Timestamp) -> Timestamp {
         from.plus(self.clouds[cloud].visibility)
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Running work by what it is; a session goes on while its goal changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub(crate) enum Key {
     Begin,
     Plan(u32),
     Settle(Epoch, u32),
@@ -27,15 +27,15 @@ pub enum Key {
 
 /// What a crash forgets.
 #[derive(Default)]
-pub struct Memory {
-    pub work: BTreeMap<Key, Work>,
+pub(crate) struct Memory {
+    pub(crate) work: BTreeMap<Key, Work>,
     /// Creates on their way.
-    pub launches: BTreeMap<(Epoch, u32), bool>,
-    pub keepers: BTreeMap<Token, Keeper>,
+    pub(crate) launches: BTreeMap<(Epoch, u32), bool>,
+    pub(crate) keepers: BTreeMap<Token, Keeper>,
     /// Unresolved creates of an ended job, looked for.
-    pub adopting: BTreeMap<Token, u32>,
-    pub next: u64,
-    pub tick: Duration,
+    pub(crate) adopting: BTreeMap<Token, u32>,
+    pub(crate) next: u64,
+    pub(crate) tick: Duration,
 }
 
 fn key(want: &Want) -> Option<Key> {
@@ -50,11 +50,11 @@ fn key(want: &Want) -> Option<Key> {
 }
 
 impl Sim {
-    pub fn memory(&mut self) -> &mut Memory {
+    pub(crate) fn memory(&mut self) -> &mut Memory {
         self.memory.as_mut().expect("invariant: only the living controller acts")
     }
 
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.note(|| "the controller crashes".into());
         self.memory = None;
         self.life += 1;
@@ -64,7 +64,7 @@ impl Sim {
     }
 
     /// Everything is read again from what was committed.
-    pub fn restart(&mut self) -> Step {
+    pub(crate) fn restart(&mut self) -> Step {
         self.life += 1;
         self.up_since = self.now;
         let text = serde_json::to_string(&self.store.state).expect("a state is JSON");
@@ -106,7 +106,7 @@ impl Sim {
         Ok(())
     }
 
-    pub fn act(&mut self, what: Ours) -> Step {
+    pub(crate) fn act(&mut self, what: Ours) -> Step {
         match what {
             Ours::Tick => {
                 let asleep = self.dice.chance(0.005) && self.strikes(Kind::Asleep);
@@ -140,7 +140,7 @@ impl Sim {
         Ok(())
     }
 
-    pub fn user_cancels(&mut self) {
+    pub(crate) fn user_cancels(&mut self) {
         self.note(|| "the user cancels".into());
         if self.memory.is_none() || self.up_since > self.now {
             // Nobody answers: the user tries again.
@@ -158,7 +158,7 @@ impl Sim {
     }
 
     /// Takes the cancel and answers.
-    pub fn cancel(&mut self) -> Step {
+    pub(crate) fn cancel(&mut self) -> Step {
         let reason = "cancelled by the user".to_owned();
         let taken = self.take(Happening::Cancel { reason });
         if !self.store.state.is_finished() {
@@ -168,7 +168,7 @@ impl Sim {
     }
 
     /// Puts a report into the job's mailbox. Between parts of the controller it may come late or twice.
-    pub fn tell(&mut self, happening: Happening, edge: Option<Edge>) {
+    pub(crate) fn tell(&mut self, happening: Happening, edge: Option<Edge>) {
         let slow = self.strikes(Kind::ReportDelayed);
         let takes = self.dice.span(1, if slow { 20_000 } else { 30 });
         if self.doubles(&happening) {
@@ -184,7 +184,7 @@ impl Sim {
     }
 
     /// Reports of a session keep their order, but may come twice.
-    pub fn tell_now(&mut self, happening: Happening, edge: Option<Edge>) -> Step {
+    pub(crate) fn tell_now(&mut self, happening: Happening, edge: Option<Edge>) -> Step {
         if self.doubles(&happening) {
             let late = self.dice.span(1, 90_000);
             self.ours(late, Ours::Take(Box::new(happening.clone()), None));
@@ -200,7 +200,7 @@ impl Sim {
     }
 
     /// Takes one step and commits it.
-    pub fn take(&mut self, mut happening: Happening) -> Step {
+    pub(crate) fn take(&mut self, mut happening: Happening) -> Step {
         if self.store.state.is_finished() {
             return Ok(());
         }
@@ -325,7 +325,7 @@ impl Sim {
     }
 
     /// The create whose answer the state awaits.
-    pub fn flight(&self) -> Option<InFlight> {
+    pub(crate) fn flight(&self) -> Option<InFlight> {
         match &self.store.state.phase {
             Phase::Launching { current, .. } => Some(current.clone()),
             Phase::Stopping { in_flight, .. } => in_flight.clone(),
@@ -333,7 +333,7 @@ impl Sim {
         }
     }
 
-    pub fn knows_tokens(&self, flight: &InFlight) -> bool {
+    pub(crate) fn knows_tokens(&self, flight: &InFlight) -> bool {
         let provider = flight.place.offer.place.provider;
         self.clouds.iter().any(|c| c.token && c.offers.iter().any(|o| o.place.provider == provider))
     }

@@ -11,10 +11,10 @@ macro_rules! kinds {
     ($($name:ident $rate:literal,)*) => {
         /// One kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Kind { $($name),* }
+        pub(crate) enum Kind { $($name),* }
 
         impl Kind {
-            pub const ALL: &[Kind] = &[$(Kind::$name),*];
+            pub(crate) const ALL: &[Kind] = &[$(Kind::$name),*];
             /// Chance per occasion where the kind is switched on.
             fn rate(self) -> f64 {
                 match self { $(Kind::$name => $rate),* }
@@ -46,7 +46,7 @@ kinds! {
 
 /// Where the controller meets the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Edge {
+pub(crate) enum Edge {
     Plan,
     Launch,
     Settle,
@@ -57,7 +57,7 @@ pub enum Edge {
 }
 
 impl Edge {
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Plan,
         Self::Launch,
         Self::Settle,
@@ -70,14 +70,14 @@ impl Edge {
 
 /// When at an edge a crash can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Moment {
+pub(crate) enum Moment {
     BeforeCall,
     AfterCall,
     AfterPersist,
 }
 
 impl Moment {
-    pub const ALL: [Self; 3] = [Self::BeforeCall, Self::AfterCall, Self::AfterPersist];
+    pub(crate) const ALL: [Self; 3] = [Self::BeforeCall, Self::AfterCall, Self::AfterPersist];
 
     fn kind(self) -> Kind {
         match self {
@@ -90,12 +90,12 @@ impl Moment {
 
 /// How often what happened.
 #[derive(Clone, Debug)]
-pub struct Counts {
-    pub kinds: [u64; Kind::ALL.len()],
-    pub crashes: [[u64; 3]; 7],
+pub(crate) struct Counts {
+    pub(crate) kinds: [u64; Kind::ALL.len()],
+    pub(crate) crashes: [[u64; 3]; 7],
     /// Machines taken away, by the phase that the job was in.
-    pub preempted_in: std::collections::BTreeMap<&'static str, u64>,
-    pub outcomes: std::collections::BTreeMap<String, u64>,
+    pub(crate) preempted_in: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) outcomes: std::collections::BTreeMap<String, u64>,
 }
 
 impl Default for Counts {
@@ -110,7 +110,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (have, more) in self.kinds.iter_mut().zip(other.kinds) {
             *have += more;
         }
@@ -129,17 +129,17 @@ impl Counts {
 }
 
 /// The chance of one run.
-pub struct Dice {
+pub(crate) struct Dice {
     rng: fastrand::Rng,
     rates: [f64; Kind::ALL.len()],
     /// Nothing goes wrong from then on.
-    pub until: Timestamp,
-    pub counts: Counts,
+    pub(crate) until: Timestamp,
+    pub(crate) counts: Counts,
 }
 
 impl Dice {
     /// A swarm: about a third of the kinds, each at its rate.
-    pub fn swarm(seed: u64, until: Timestamp) -> Self {
+    pub(crate) fn swarm(seed: u64, until: Timestamp) -> Self {
         let mut dice = Self::calm(seed, until);
         let share = [0.12, 0.3, 0.6][dice.rng.usize(..3)];
         for (kind, rate) in Kind::ALL.iter().zip(&mut dice.rates) {
@@ -149,16 +149,16 @@ impl Dice {
         }
         dice
     }
-    pub fn switch_on(&mut self, kind: Kind) {
+    pub(crate) fn switch_on(&mut self, kind: Kind) {
         self.rates[kind as usize] = kind.rate();
     }
     /// Nothing goes wrong by itself.
-    pub fn calm(seed: u64, until: Timestamp) -> Self {
+    pub(crate) fn calm(seed: u64, until: Timestamp) -> Self {
         let rates = [0.0; Kind::ALL.len()];
         Self { rng: fastrand::Rng::with_seed(seed), rates, until, counts: Counts::default() }
     }
     /// Whether a fault strikes now; counted where it does.
-    pub fn strikes(&mut self, kind: Kind, now: Timestamp) -> bool {
+    pub(crate) fn strikes(&mut self, kind: Kind, now: Timestamp) -> bool {
         let rate = self.rates[kind as usize];
         let hit = rate > 0.0 && now < self.until && self.rng.f64() < rate;
         if hit {
@@ -167,7 +167,7 @@ impl Dice {
         hit
     }
     /// Whether the controller crashes at this edge; counted where it does.
-    pub fn crashes(&mut self, edge: Edge, moment: Moment, now: Timestamp) -> bool {
+    pub(crate) fn crashes(&mut self, edge: Edge, moment: Moment, now: Timestamp) -> bool {
         let hit = self.strikes(moment.kind(), now);
         if hit {
             self.counts.crashes[edge as usize][moment as usize] += 1;
@@ -175,14 +175,14 @@ impl Dice {
         hit
     }
     /// A span between two numbers of milliseconds.
-    pub fn span(&mut self, from: u64, to: u64) -> Duration {
+    pub(crate) fn span(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(self.rng.u64(from..=to))
     }
     /// One of `n`.
-    pub fn pick(&mut self, n: usize) -> usize {
+    pub(crate) fn pick(&mut self, n: usize) -> usize {
         self.rng.usize(..n)
     }
-    pub fn chance(&mut self, p: f64) -> bool {
+    pub(crate) fn chance(&mut self, p: f64) -> bool {
         self.rng.f64() < p
     }
 }

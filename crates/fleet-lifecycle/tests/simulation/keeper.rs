@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// One row being ended.
 #[derive(Clone)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     row: MachineRow,
     absence: Absence,
     pause: Duration,
@@ -30,7 +30,7 @@ impl Keeper {
 
 impl Sim {
     /// Starts a keeper for the row unless it has one.
-    pub fn keep(&mut self, token: &Token) {
+    pub(crate) fn keep(&mut self, token: &Token) {
         let Some(row) = self.store.rows.get(token).cloned() else { return };
         let ending = matches!(row.state, RowState::Ending { .. }) && row.instance.is_some();
         if !ending || self.memory().keepers.contains_key(token) {
@@ -42,7 +42,7 @@ impl Sim {
         self.ours(Duration::from_millis(10), Ours::Keeper(token.clone()));
     }
 
-    pub fn keeper(&mut self, token: &Token) -> Step {
+    pub(crate) fn keeper(&mut self, token: &Token) -> Step {
         let Some(mut k) = self.memory().keepers.get(token).cloned() else { return Ok(()) };
         self.edge(Edge::Terminate, Moment::BeforeCall)?;
         self.push(&mut k)?;
@@ -132,7 +132,7 @@ impl Sim {
     }
 
     /// An unresolved create of a job that has ended: found and ended, or proven absent.
-    pub fn adopt(&mut self, token: &Token) -> Step {
+    pub(crate) fn adopt(&mut self, token: &Token) -> Step {
         let Some(mut row) = self.store.rows.get(token).cloned() else { return Ok(()) };
         let Some(omitted) = self.memory().adopting.get(token).copied() else { return Ok(()) };
         let provider = row.place.provider;
@@ -162,7 +162,7 @@ impl Sim {
     }
 
     /// One look at every cloud: what no live row owns is ended.
-    pub fn reconcile(&mut self) -> Step {
+    pub(crate) fn reconcile(&mut self) -> Step {
         self.ours(Duration::from_secs(60), Ours::Reconcile);
         for cloud in 0..self.clouds.len() {
             let Ok((shown, _)) = self.list(cloud) else { continue };

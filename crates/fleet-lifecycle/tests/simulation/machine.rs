@@ -9,47 +9,47 @@ use std::time::Duration;
 
 /// What the task of a run does.
 #[derive(Clone, Debug)]
-pub struct TaskSpec {
-    pub work: Duration,
+pub(crate) struct TaskSpec {
+    pub(crate) work: Duration,
     /// Between two checkpoints; none: it saves only when it is told to stop.
-    pub every: Option<Duration>,
+    pub(crate) every: Option<Duration>,
     /// From the stop signal to its exit, the save included.
-    pub save: Duration,
-    pub code_when_stopped: i32,
-    pub ignores_stop: bool,
+    pub(crate) save: Duration,
+    pub(crate) code_when_stopped: i32,
+    pub(crate) ignores_stop: bool,
     /// It creates `$FLEET_DONE_FILE` before it exits 0 on a stop signal.
-    pub done_when_stopped: bool,
+    pub(crate) done_when_stopped: bool,
     /// It fails so far into the work with this code, so many times.
-    pub fails: Option<(Duration, i32)>,
-    pub fail_times: u32,
+    pub(crate) fails: Option<(Duration, i32)>,
+    pub(crate) fail_times: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum TaskNow {
+pub(crate) enum TaskNow {
     Idle,
     Active { since: Timestamp },
     Ended { code: i32, stopped: bool, at: Timestamp },
 }
 
 #[derive(Clone, Debug)]
-pub struct Checkpoint {
-    pub number: u32,
-    pub taken_at: Timestamp,
-    pub progress: Duration,
+pub(crate) struct Checkpoint {
+    pub(crate) number: u32,
+    pub(crate) taken_at: Timestamp,
+    pub(crate) progress: Duration,
     /// Published or declined, and the agent knows.
-    pub answered: bool,
+    pub(crate) answered: bool,
 }
 
 /// What the agent on a machine knows.
 #[derive(Clone, Debug)]
-pub struct Agent {
-    pub contact: Option<Timestamp>,
-    pub prepared_at: Option<Timestamp>,
-    pub task: TaskNow,
-    pub stopped: bool,
+pub(crate) struct Agent {
+    pub(crate) contact: Option<Timestamp>,
+    pub(crate) prepared_at: Option<Timestamp>,
+    pub(crate) task: TaskNow,
+    pub(crate) stopped: bool,
     /// What watched over the task was killed, and the task with it.
-    pub lost: bool,
-    pub checkpoints: Vec<Checkpoint>,
+    pub(crate) lost: bool,
+    pub(crate) checkpoints: Vec<Checkpoint>,
     base: Duration,
     end: (Timestamp, i32),
     next_save: Option<Timestamp>,
@@ -57,7 +57,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             contact: None,
             prepared_at: None,
@@ -73,7 +73,13 @@ impl Agent {
     }
 
     /// Starts the task from `base`; answers whether that began it. `fails` where this run of it will.
-    pub fn start(&mut self, spec: &TaskSpec, base: Duration, fails: bool, now: Timestamp) -> bool {
+    pub(crate) fn start(
+        &mut self,
+        spec: &TaskSpec,
+        base: Duration,
+        fails: bool,
+        now: Timestamp,
+    ) -> bool {
         if self.task != TaskNow::Idle || self.stopped {
             return false;
         }
@@ -88,7 +94,7 @@ impl Agent {
     }
 
     /// Tells the task to stop; it is killed when `within` is over.
-    pub fn stop(&mut self, spec: &TaskSpec, within: Duration, now: Timestamp) {
+    pub(crate) fn stop(&mut self, spec: &TaskSpec, within: Duration, now: Timestamp) {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
@@ -108,7 +114,7 @@ impl Agent {
     }
 
     /// The task and what watches over it are killed.
-    pub fn kill(&mut self, spec: &TaskSpec, now: Timestamp) {
+    pub(crate) fn kill(&mut self, spec: &TaskSpec, now: Timestamp) {
         self.advance(spec, now);
         if let TaskNow::Active { .. } = self.task {
             (self.last_save, self.next_save, self.end) = (None, None, (now, 137));
@@ -117,7 +123,7 @@ impl Agent {
     }
 
     /// Lets time pass up to `now`.
-    pub fn advance(&mut self, spec: &TaskSpec, now: Timestamp) {
+    pub(crate) fn advance(&mut self, spec: &TaskSpec, now: Timestamp) {
         let TaskNow::Active { since } = self.task else { return };
         while let Some(at) = self.next_save.filter(|at| *at <= now && *at < self.end.0) {
             self.checkpoint(at, self.base + at.since(since));
@@ -141,7 +147,7 @@ impl Agent {
     }
 
     /// No process is left and everything it offered was answered.
-    pub fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         match self.task {
             TaskNow::Idle => self.stopped,
             TaskNow::Active { .. } => false,
@@ -152,7 +158,7 @@ impl Agent {
 
 /// What the cloud says of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     Up,
     Stopping,
     Stopped(DeathCause),
@@ -160,50 +166,50 @@ pub enum Life {
 }
 
 #[derive(Clone, Debug)]
-pub struct Machine {
-    pub id: InstanceId,
-    pub cloud: usize,
-    pub offer: Offer,
-    pub token: Token,
-    pub made: Timestamp,
-    pub listed_at: Timestamp,
-    pub described_at: Timestamp,
-    pub address_at: Timestamp,
+pub(crate) struct Machine {
+    pub(crate) id: InstanceId,
+    pub(crate) cloud: usize,
+    pub(crate) offer: Offer,
+    pub(crate) token: Token,
+    pub(crate) made: Timestamp,
+    pub(crate) listed_at: Timestamp,
+    pub(crate) described_at: Timestamp,
+    pub(crate) address_at: Timestamp,
     /// SSH answers from then on; none: never.
-    pub boots_at: Option<Timestamp>,
-    pub life: Life,
+    pub(crate) boots_at: Option<Timestamp>,
+    pub(crate) life: Life,
     /// Its power went: no process runs on it any more.
-    pub off_at: Option<Timestamp>,
+    pub(crate) off_at: Option<Timestamp>,
     /// Compute bills no more.
-    pub billed_until: Option<Timestamp>,
+    pub(crate) billed_until: Option<Timestamp>,
     /// The cloud does not know its id any more.
-    pub vanished: bool,
-    pub notice: Option<Timestamp>,
+    pub(crate) vanished: bool,
+    pub(crate) notice: Option<Timestamp>,
     /// Unreachable by us from, until.
-    pub cut: Option<(Timestamp, Timestamp)>,
-    pub agent: Agent,
+    pub(crate) cut: Option<(Timestamp, Timestamp)>,
+    pub(crate) agent: Agent,
 }
 
 impl Machine {
-    pub fn booted(&self, now: Timestamp) -> bool {
+    pub(crate) fn booted(&self, now: Timestamp) -> bool {
         self.off_at.is_none() && self.boots_at.is_some_and(|at| at <= now)
     }
-    pub fn reachable(&self, now: Timestamp) -> bool {
+    pub(crate) fn reachable(&self, now: Timestamp) -> bool {
         self.booted(now) && self.cut.is_none_or(|(from, until)| now < from || until <= now)
     }
     /// Whether a task runs on it.
-    pub fn works(&mut self, spec: &TaskSpec, now: Timestamp) -> bool {
+    pub(crate) fn works(&mut self, spec: &TaskSpec, now: Timestamp) -> bool {
         self.agent.advance(spec, self.off_at.unwrap_or(now).min(now));
         self.off_at.is_none() && matches!(self.agent.task, TaskNow::Active { .. })
     }
     /// The power goes.
-    pub fn power_off(&mut self, spec: &TaskSpec, now: Timestamp) {
+    pub(crate) fn power_off(&mut self, spec: &TaskSpec, now: Timestamp) {
         if self.off_at.is_none() {
             self.agent.advance(spec, now);
             self.off_at = Some(now);
         }
     }
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.off_at.is_some() && (self.vanished || matches!(self.life, Life::Terminated(_)))
     }
 }

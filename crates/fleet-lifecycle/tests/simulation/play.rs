@@ -2,60 +2,18 @@
 
 use super::bug::Bug;
 use super::dice::{Counts, Dice, Kind};
+use super::given::{START, facts, offer};
 use super::machine::TaskSpec;
 use super::sim::{Cloud, Event, PlannedCrash, Setting, Sim, Sudden, Trigger};
-use fleet_lifecycle::JobFacts;
-use fleet_types::{
-    Availability, Epoch, Fallback, FleetId, JobId, MachineClass, Market, Offer, Place, ProviderId,
-    RealmId, TimeScale, Timestamp, Trust, Usd,
-};
+use fleet_types::{Epoch, Fallback, Market, ProviderId, Usd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const START: Timestamp = Timestamp::from_millis(1_764_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn offer(provider: ProviderId, region: usize, zone: usize, market: Market, cents: u64) -> Offer {
-    let class = match provider {
-        ProviderId::Vast => MachineClass::Container,
-        _ => MachineClass::Vm,
-    };
-    let zone = match zone {
-        0 => format!("r{region}a"),
-        _ => format!("r{region}b"),
-    };
-    Offer {
-        place: Place { provider, region: format!("r{region}"), zone },
-        instance_type: "g1".into(),
-        market,
-        key: String::new(),
-        accelerator: None,
-        gpu_memory_gb: None,
-        vcpus: 8.0,
-        memory_gib: 32.0,
-        disk_gib: None,
-        price_usd_per_hour: Usd::from_dollars(cents as f64 / 100.0),
-        on_demand_usd_per_hour: None,
-        disk_usd_per_gib_hour: None,
-        egress_usd_per_gb: None,
-        available: Availability::Unknown,
-        hazard_per_hour: None,
-        hazard_source: None,
-        reliability: None,
-        verified: None,
-        datacenter: None,
-        cuda: None,
-        inet_down_mbps: None,
-        inet_up_mbps: None,
-        ends_in_seconds: None,
-        class,
-        trust: Trust::Trusted,
-    }
-}
-
 /// The cloud that knows tokens and gives notice.
-pub fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
+pub(crate) fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
     let mut offers = Vec::new();
     for region in 0..2 {
         for zone in 0..2 {
@@ -78,7 +36,7 @@ pub fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
 }
 
 /// The marketplace that knows neither.
-pub fn tokenless_cloud(dice: &mut Dice) -> Cloud {
+pub(crate) fn tokenless_cloud(dice: &mut Dice) -> Cloud {
     let spot = |region| (region, 20 + dice.pick(60) as u64);
     let prices: Vec<_> = (0..5).map(spot).collect();
     let offers = prices
@@ -96,31 +54,7 @@ pub fn tokenless_cloud(dice: &mut Dice) -> Cloud {
     }
 }
 
-pub fn facts() -> JobFacts {
-    JobFacts {
-        id: JobId::new("j-000000000001"),
-        fleet: FleetId::new("00112233445566778899aabbccddeeff"),
-        realm: RealmId::new("sim"),
-        name: None,
-        group: None,
-        workdir_hash: None,
-        created_at: START,
-        expires_at: START.plus(24 * 60 * MINUTE),
-        budget: None,
-        market: Market::Spot,
-        fallback: Fallback::Wait,
-        any_class: true,
-        after: None,
-        max_restarts: 0,
-        recover_codes: Vec::new(),
-        disk_gib: 0,
-        grace_ms: 30_000,
-        time_scale: TimeScale::default(),
-        sandbox: false,
-    }
-}
-
-pub fn task() -> TaskSpec {
+pub(crate) fn task() -> TaskSpec {
     TaskSpec {
         work: 12 * MINUTE,
         every: Some(MINUTE),
@@ -175,7 +109,7 @@ fn triggers(dice: &mut Dice, cancels: bool, crashes: bool) -> Vec<Trigger> {
 }
 
 /// The swarm's run of a seed.
-pub fn swarm(seed: u64, bug: Option<Bug>, trace: bool) -> Sim {
+pub(crate) fn swarm(seed: u64, bug: Option<Bug>, trace: bool) -> Sim {
     let mut dice = Dice::calm(seed, START);
     let until = START.plus(dice.span(20 * 60_000, 150 * 60_000));
     let mut dice = Dice::swarm(seed, until);
@@ -227,7 +161,12 @@ pub fn swarm(seed: u64, bug: Option<Bug>, trace: bool) -> Sim {
 }
 
 /// A calm run with planned crashes: one create is lost, one machine is preempted where asked for.
-pub fn planned(token: bool, crashes: &[PlannedCrash], lose: Option<Epoch>, preempt: bool) -> Sim {
+pub(crate) fn planned(
+    token: bool,
+    crashes: &[PlannedCrash],
+    lose: Option<Epoch>,
+    preempt: bool,
+) -> Sim {
     let mut dice = Dice::calm(7, START.plus(40 * MINUTE));
     let cloud = if token { token_cloud(&mut dice, false) } else { tokenless_cloud(&mut dice) };
     let clouds = vec![cloud];
@@ -241,15 +180,15 @@ pub fn planned(token: bool, crashes: &[PlannedCrash], lose: Option<Epoch>, preem
 
 /// What many runs came to.
 #[derive(Default)]
-pub struct Total {
-    pub counts: Counts,
+pub(crate) struct Total {
+    pub(crate) counts: Counts,
     /// Seeds that violated something, with the first thing they violated.
-    pub failed: std::collections::BTreeMap<u64, String>,
-    pub runs: u64,
+    pub(crate) failed: std::collections::BTreeMap<u64, String>,
+    pub(crate) runs: u64,
 }
 
 /// Plays seeds on all cores until `enough` have failed.
-pub fn play(seeds: std::ops::Range<u64>, bug: Option<Bug>, enough: usize) -> Total {
+pub(crate) fn play(seeds: std::ops::Range<u64>, bug: Option<Bug>, enough: usize) -> Total {
     let total = Mutex::new(Total::default());
     let next = AtomicU64::new(seeds.start);
     let cores = std::thread::available_parallelism().map_or(2, usize::from).min(8);

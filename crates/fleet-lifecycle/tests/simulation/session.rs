@@ -16,7 +16,7 @@ const SHOWN: Duration = Duration::from_secs(20);
 
 /// One connection and what was told over it.
 #[derive(Clone)]
-pub struct Session {
+pub(crate) struct Session {
     epoch: Epoch,
     machine: usize,
     connected: bool,
@@ -33,7 +33,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(epoch: Epoch, machine: usize, now: Timestamp) -> Self {
+    pub(crate) fn new(epoch: Epoch, machine: usize, now: Timestamp) -> Self {
         Self {
             epoch,
             machine,
@@ -59,7 +59,7 @@ impl Session {
 
 impl Sim {
     /// One look at the connection; answers when the next is due.
-    pub fn session(
+    pub(crate) fn session(
         &mut self,
         mut s: Session,
         goal: SessionGoal,
@@ -212,7 +212,7 @@ impl Sim {
         published
     }
 
-    pub fn put_arrives(&mut self, id: CheckpointId, progress: Duration) {
+    pub(crate) fn put_arrives(&mut self, id: CheckpointId, progress: Duration) {
         self.put(id, progress);
     }
 

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 /// The controller is gone; what it was doing ends here.
 #[derive(Debug)]
-pub struct Crash;
+pub(crate) struct Crash;
 /// What the controller's parts answer.
-pub type Step = Result<(), Crash>;
+pub(crate) type Step = Result<(), Crash>;
 
 /// What the queue holds.
-pub enum Event {
+pub(crate) enum Event {
     /// The controller's, in this life.
     Ours(u64, Ours),
     /// A create reaches the cloud and takes effect.
@@ -48,7 +48,7 @@ pub enum Event {
 }
 
 /// The controller's own.
-pub enum Ours {
+pub(crate) enum Ours {
     Tick,
     Take(Box<Happening>, Option<Edge>),
     Send(Epoch, u32),
@@ -61,7 +61,7 @@ pub enum Ours {
 }
 
 /// What a create answered.
-pub enum Answer {
+pub(crate) enum Answer {
     Made(usize),
     Refused(Refusal),
     Nothing,
@@ -69,7 +69,7 @@ pub enum Answer {
 
 /// Where in a job's life a planned crash comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     Fresh,
     Recovery,
     /// A cancel is committed just before it.
@@ -78,24 +78,24 @@ pub enum When {
 
 /// A crash that is planned.
 #[derive(Clone, Copy, Debug)]
-pub struct PlannedCrash {
-    pub edge: Edge,
-    pub moment: Moment,
-    pub when: When,
+pub(crate) struct PlannedCrash {
+    pub(crate) edge: Edge,
+    pub(crate) moment: Moment,
+    pub(crate) when: When,
 }
 
 /// Something that comes a moment after the job enters a phase.
-pub struct Trigger {
-    pub phase: &'static str,
+pub(crate) struct Trigger {
+    pub(crate) phase: &'static str,
     /// Only while an older epoch's task winds down.
-    pub outgoing: bool,
-    pub after: Duration,
-    pub what: Sudden,
+    pub(crate) outgoing: bool,
+    pub(crate) after: Duration,
+    pub(crate) what: Sudden,
 }
 
 /// What a trigger brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sudden {
+pub(crate) enum Sudden {
     Cancel,
     Crash,
     Preempt,
@@ -103,43 +103,43 @@ pub enum Sudden {
 }
 
 /// A cloud's character.
-pub struct Cloud {
-    pub token: bool,
-    pub notice: bool,
-    pub ends_itself: bool,
-    pub visibility: Duration,
-    pub offers: Vec<Offer>,
+pub(crate) struct Cloud {
+    pub(crate) token: bool,
+    pub(crate) notice: bool,
+    pub(crate) ends_itself: bool,
+    pub(crate) visibility: Duration,
+    pub(crate) offers: Vec<Offer>,
     /// Lists miss a part until then, and say so.
-    pub page_lost_until: Timestamp,
+    pub(crate) page_lost_until: Timestamp,
 }
 
-pub struct Sim {
-    pub now: Timestamp,
+pub(crate) struct Sim {
+    pub(crate) now: Timestamp,
     queue: BinaryHeap<Reverse<Queued>>,
     sequence: u64,
-    pub dice: Dice,
-    pub facts: Arc<JobFacts>,
-    pub task: TaskSpec,
-    pub failed_times: u32,
-    pub clouds: Vec<Cloud>,
-    pub machines: Vec<Machine>,
-    pub store: Store,
-    pub shelf: Shelf,
-    pub life: u64,
-    pub memory: Option<Memory>,
-    pub bug: Option<Bug>,
-    pub planned: Vec<PlannedCrash>,
-    pub triggers: Vec<Trigger>,
+    pub(crate) dice: Dice,
+    pub(crate) facts: Arc<JobFacts>,
+    pub(crate) task: TaskSpec,
+    pub(crate) failed_times: u32,
+    pub(crate) clouds: Vec<Cloud>,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) store: Store,
+    pub(crate) shelf: Shelf,
+    pub(crate) life: u64,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) planned: Vec<PlannedCrash>,
+    pub(crate) triggers: Vec<Trigger>,
     /// The first create of this epoch has no answer.
-    pub lose_create_of: Option<Epoch>,
+    pub(crate) lose_create_of: Option<Epoch>,
     /// The first machine is taken when its task has run for so long.
-    pub preempt_first: Option<Duration>,
-    pub sold_out: BTreeMap<(String, String), Timestamp>,
-    pub cancel_acked: Option<Timestamp>,
+    pub(crate) preempt_first: Option<Duration>,
+    pub(crate) sold_out: BTreeMap<(String, String), Timestamp>,
+    pub(crate) cancel_acked: Option<Timestamp>,
     /// When the controller was last able to work towards an end.
-    pub up_since: Timestamp,
-    pub checked_alive: bool,
-    pub violations: Vec<String>,
+    pub(crate) up_since: Timestamp,
+    pub(crate) checked_alive: bool,
+    pub(crate) violations: Vec<String>,
     trace: Option<Vec<String>>,
 }
 
@@ -167,16 +167,16 @@ impl Ord for Queued {
 }
 
 /// What a run starts from.
-pub struct Setting {
-    pub dice: Dice,
-    pub facts: JobFacts,
-    pub task: TaskSpec,
-    pub clouds: Vec<Cloud>,
-    pub trace: bool,
+pub(crate) struct Setting {
+    pub(crate) dice: Dice,
+    pub(crate) facts: JobFacts,
+    pub(crate) task: TaskSpec,
+    pub(crate) clouds: Vec<Cloud>,
+    pub(crate) trace: bool,
 }
 
 impl Sim {
-    pub fn new(setting: Setting) -> Self {
+    pub(crate) fn new(setting: Setting) -> Self {
         let Setting { dice, facts, task, clouds, trace } = setting;
         let now = facts.created_at;
         Self {
@@ -207,45 +207,45 @@ impl Sim {
         }
     }
 
-    pub fn has(&self, bug: Bug) -> bool {
+    pub(crate) fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
 
     /// Notes a line of the trace.
-    pub fn note(&mut self, text: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             trace.push(format!("{} {}", self.now, text()));
         }
     }
 
-    pub fn violated(&mut self, text: String) {
+    pub(crate) fn violated(&mut self, text: String) {
         self.note(|| format!("VIOLATED {text}"));
         self.violations.push(format!("{} {text}", self.now));
     }
 
-    pub fn traces(&self) -> bool {
+    pub(crate) fn traces(&self) -> bool {
         self.trace.is_some()
     }
 
-    pub fn trace(&self) -> &[String] {
+    pub(crate) fn trace(&self) -> &[String] {
         self.trace.as_deref().unwrap_or_default()
     }
 
-    pub fn at(&mut self, at: Timestamp, event: Event) {
+    pub(crate) fn at(&mut self, at: Timestamp, event: Event) {
         self.sequence += 1;
         self.queue.push(Reverse(Queued { at, sequence: self.sequence, event }));
     }
-    pub fn after(&mut self, span: Duration, event: Event) {
+    pub(crate) fn after(&mut self, span: Duration, event: Event) {
         self.at(self.now.plus(span), event);
     }
     /// Something of the controller's, forgotten when it crashes.
-    pub fn ours(&mut self, span: Duration, what: Ours) {
+    pub(crate) fn ours(&mut self, span: Duration, what: Ours) {
         let life = self.life;
         self.after(span, Event::Ours(life, what));
     }
 
     /// Moves everything of the controller's later.
-    pub fn postpone(&mut self, span: Duration) {
+    pub(crate) fn postpone(&mut self, span: Duration) {
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue
             .into_iter()
@@ -258,12 +258,12 @@ impl Sim {
             .collect();
     }
 
-    pub fn strikes(&mut self, kind: Kind) -> bool {
+    pub(crate) fn strikes(&mut self, kind: Kind) -> bool {
         self.dice.strikes(kind, self.now)
     }
 
     /// Runs until all is over, an invariant is violated, or long after the faults stopped.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         self.after(Duration::ZERO, Event::Restart);
         let stop = self.dice.until;
         self.at(stop, Event::FaultsStop);
@@ -335,7 +335,7 @@ impl Sim {
     }
 
     /// The job has entered a phase: what waits for that comes.
-    pub fn trigger(&mut self) {
+    pub(crate) fn trigger(&mut self) {
         let phase = super::check::phase_word(&self.store.state.phase);
         let outgoing = self.store.state.outgoing.is_some();
         let due = |t: &Trigger| t.phase == phase && (!t.outgoing || outgoing);
@@ -360,7 +360,7 @@ impl Sim {
     }
 
     /// The controller stands at an edge; it may crash here.
-    pub fn edge(&mut self, edge: Edge, moment: Moment) -> Step {
+    pub(crate) fn edge(&mut self, edge: Edge, moment: Moment) -> Step {
         let state = &self.store.state;
         let plans_again =
             matches!(state.phase, Phase::Planning { .. }) && !state.attempts.is_empty();

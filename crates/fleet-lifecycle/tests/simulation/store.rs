@@ -10,40 +10,40 @@ use std::time::Duration;
 
 /// The database.
 #[derive(Clone, Debug)]
-pub struct Store {
-    pub state: JobState,
-    pub rows: BTreeMap<Token, MachineRow>,
+pub(crate) struct Store {
+    pub(crate) state: JobState,
+    pub(crate) rows: BTreeMap<Token, MachineRow>,
 }
 
 impl Store {
     /// Inserts or replaces a row; one that is final stays.
-    pub fn put_row(&mut self, row: MachineRow) -> bool {
+    pub(crate) fn put_row(&mut self, row: MachineRow) -> bool {
         if self.rows.get(&row.token).is_some_and(|r| r.state.is_final()) {
             return false;
         }
         self.rows.insert(row.token.clone(), row);
         true
     }
-    pub fn live_rows(&self) -> Vec<MachineRow> {
+    pub(crate) fn live_rows(&self) -> Vec<MachineRow> {
         self.rows.values().filter(|r| !r.state.is_final()).cloned().collect()
     }
 }
 
 /// The checkpoint store.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf {
-    pub published: BTreeMap<CheckpointId, Duration>,
-    pub fence: Epoch,
+pub(crate) struct Shelf {
+    pub(crate) published: BTreeMap<CheckpointId, Duration>,
+    pub(crate) fence: Epoch,
 }
 
 impl Shelf {
     /// Epoch `epoch` begins: older ones publish nothing more. False: a newer one has begun.
-    pub fn open_epoch(&mut self, epoch: Epoch) -> bool {
+    pub(crate) fn open_epoch(&mut self, epoch: Epoch) -> bool {
         self.fence = self.fence.max(epoch);
         self.fence == epoch
     }
     /// Conditional put; false: it comes too late.
-    pub fn publish(&mut self, id: CheckpointId, progress: Duration, fenced: bool) -> bool {
+    pub(crate) fn publish(&mut self, id: CheckpointId, progress: Duration, fenced: bool) -> bool {
         let ahead = self.published.keys().next_back().is_some_and(|newest| *newest > id);
         if self.published.contains_key(&id) {
             return true;
@@ -54,7 +54,7 @@ impl Shelf {
         self.published.insert(id, progress);
         true
     }
-    pub fn newest(&self) -> Option<(CheckpointId, Duration)> {
+    pub(crate) fn newest(&self) -> Option<(CheckpointId, Duration)> {
         self.published.iter().next_back().map(|(id, p)| (*id, *p))
     }
 }

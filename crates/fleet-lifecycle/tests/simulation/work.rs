@@ -13,10 +13,10 @@ use fleet_types::{Address, DeathCause, Epoch, InstanceState, RowState, Timestamp
 use std::time::Duration;
 
 /// One piece of running work.
-pub struct Work {
-    pub id: u64,
-    pub goal: Option<SessionGoal>,
-    pub job: Job,
+pub(crate) struct Work {
+    pub(crate) id: u64,
+    pub(crate) goal: Option<SessionGoal>,
+    pub(crate) job: Job,
 }
 
 /// Lists must omit a create over this long before it is absent.
@@ -24,7 +24,7 @@ const LOOKED_FOR: Duration = Duration::from_secs(120);
 
 /// What a piece of work remembers between two looks.
 #[derive(Clone)]
-pub enum Job {
+pub(crate) enum Job {
     Begin,
     Plan(u32),
     Settle {
@@ -40,7 +40,7 @@ pub enum Job {
 }
 
 #[derive(Clone)]
-pub struct Watch {
+pub(crate) struct Watch {
     epoch: Epoch,
     machine: usize,
     address: Option<Address>,
@@ -50,21 +50,21 @@ pub struct Watch {
 
 /// Rule (b) of proof of death: not found by id, and omitted by complete lists for long enough.
 #[derive(Clone)]
-pub struct Absence {
+pub(crate) struct Absence {
     launched_at: Timestamp,
     since: Option<Timestamp>,
     omitted: u32,
 }
 
 impl Absence {
-    pub fn new(launched_at: Timestamp) -> Self {
+    pub(crate) fn new(launched_at: Timestamp) -> Self {
         Self { launched_at, since: None, omitted: 0 }
     }
-    pub fn seen(&mut self) {
+    pub(crate) fn seen(&mut self) {
         (self.since, self.omitted) = (None, 0);
     }
     /// One more not-found, with a list beside it.
-    pub fn proven(&mut self, sim: &mut Sim, m: usize) -> bool {
+    pub(crate) fn proven(&mut self, sim: &mut Sim, m: usize) -> bool {
         if sim.has(Bug::NotFoundIsGone) {
             return true;
         }
@@ -86,7 +86,7 @@ impl Absence {
 }
 
 impl Job {
-    pub fn of(sim: &Sim, key: Key) -> Option<Self> {
+    pub(crate) fn of(sim: &Sim, key: Key) -> Option<Self> {
         let attempt = |epoch| sim.store.state.attempt(epoch).cloned();
         Some(match key {
             Key::Begin => Self::Begin,
@@ -112,7 +112,7 @@ impl Job {
 
 impl Sim {
     /// A piece of work goes on, unless it is not wanted any more.
-    pub fn work(&mut self, id: u64) -> Step {
+    pub(crate) fn work(&mut self, id: u64) -> Step {
         let found = self.memory().work.iter().find(|(_, w)| w.id == id);
         let Some((key, work)) = found else { return Ok(()) };
         let (key, job, goal) = (*key, work.job.clone(), work.goal.clone());
@@ -159,7 +159,7 @@ impl Sim {
     }
 
     /// The time of a create has come: it is sent if it is still wanted.
-    pub fn send(&mut self, epoch: Epoch, offer: u32) -> Step {
+    pub(crate) fn send(&mut self, epoch: Epoch, offer: u32) -> Step {
         self.edge(Edge::Launch, Moment::BeforeCall)?;
         let wanted = self.store.state.epoch == epoch
             && match &self.store.state.phase {
@@ -183,7 +183,7 @@ impl Sim {
         Ok(())
     }
 
-    pub fn answer(&mut self, epoch: Epoch, offer: u32, answer: Answer) -> Step {
+    pub(crate) fn answer(&mut self, epoch: Epoch, offer: u32, answer: Answer) -> Step {
         self.edge(Edge::Launch, Moment::AfterCall)?;
         if self.has(Bug::ForgetsSentCreate) {
             self.memory().launches.remove(&(epoch, offer));
