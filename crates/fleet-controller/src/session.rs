@@ -42,8 +42,10 @@ pub(crate) enum Parting {
     Unfit(String),
 }
 
-/// The most that one round of reaching counts as silence: what is beyond was our own sleep.
-const ROUND: Duration = Duration::from_secs(20);
+/// Silence is counted in steps of this …
+const STEP: Duration = Duration::from_secs(1);
+/// … and a step that took longer was our own sleep.
+const LONGEST_STEP: Duration = Duration::from_secs(3);
 /// Silence that is shown.
 const SHOWN: Duration = Duration::from_secs(20);
 /// Between two looks at which address we have.
@@ -58,10 +60,18 @@ pub(crate) async fn run(mut s: SessionScene) {
     loop {
         let round = Instant::now();
         let attempt = s.attempt.borrow().clone();
-        let parting = match reach::reach(&s.scene, &attempt).await {
-            Ok(reached) => talk::talk(&mut s, reached).await,
-            Err(parting) => parting,
+        let contact = s.contact.clone();
+        let mut let_in = false;
+        let once = async {
+            match reach::reach(&s.scene, &attempt).await {
+                Ok(reached) => {
+                    let_in = true;
+                    talk::talk(&mut s, reached).await
+                }
+                Err(parting) => parting,
+            }
         };
+        let (parting, mut quiet) = without_a_word(&contact, once).await;
         if s.contact.heard_since(round) {
             silent = Silence::default();
             pause = Duration::from_millis(200);
@@ -75,22 +85,45 @@ pub(crate) async fn run(mut s: SessionScene) {
             }
             Parting::Lost(why) => tracing::debug!(job = %facts.id, %epoch, "not connected: {why}"),
         }
+        let rest = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             changed = s.attempt.changed() => if changed.is_err() { return },
         }
+        quiet += rest.elapsed().min(pause);
         pause = (pause * 2).min(Duration::from_secs(3));
         // Our own line may be down, or closed by a rule that knows our old address: that is no silence
         // of theirs. The cloud's word in this very round says that the line works.
-        if s.contact.runs_since(round) && silent.admitted {
-            silent.time += round.elapsed().min(ROUND);
+        // So does an SSH server that lets us in while the agent behind it says nothing.
+        if s.contact.runs_since(round) && (silent.admitted || (let_in && silent.told)) {
+            silent.time += quiet;
         }
-        silent.shown += round.elapsed().min(ROUND);
+        silent.shown += quiet;
         if silent.shown > SHOWN {
             s.tell_silence(&mut silent, attempt.place.provider).await;
         }
         if silent.time > facts.timing().silence() && s.scene.inner.may_give_up(&facts.id) {
             s.scene.tell(Happening::Lost { epoch }).await;
+        }
+    }
+}
+
+/// Does `work`, and counts how long before its end the agent has said nothing while we were awake.
+async fn without_a_word<T>(contact: &Contact, work: impl Future<Output = T>) -> (T, Duration) {
+    let mut work = std::pin::pin!(work);
+    let (mut quiet, mut since) = (Duration::ZERO, Instant::now());
+    loop {
+        let done = tokio::select! {
+            done = &mut work => Some(done),
+            () = tokio::time::sleep(STEP) => None,
+        };
+        match contact.heard_since(since) {
+            true => quiet = Duration::ZERO,
+            false => quiet += since.elapsed().min(LONGEST_STEP),
+        }
+        since = Instant::now();
+        if let Some(done) = done {
+            return (done, quiet);
         }
     }
 }
@@ -139,4 +172,36 @@ struct Silence {
     told: bool,
     admitted: bool,
     readmitted: Option<Instant>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_time_since_the_last_word_is_silence() {
+        let contact = Contact::default();
+        let spoken = Duration::from_millis(1300);
+        let work = async {
+            tokio::time::sleep(spoken).await;
+            contact.hear();
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+        };
+        let ((), quiet) = without_a_word(&contact, work).await;
+        assert!(quiet >= Duration::from_millis(1500), "{quiet:?}");
+        assert!(
+            quiet < Duration::from_millis(3500),
+            "what came before the word counted: {quiet:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn sleep_of_our_own_is_no_silence_of_theirs() {
+        let work = async {
+            // As in a stopped process, nothing runs here, not even the count.
+            std::thread::sleep(LONGEST_STEP * 2);
+        };
+        let ((), quiet) = without_a_word(&Contact::default(), work).await;
+        assert!(quiet <= LONGEST_STEP, "{quiet:?}");
+    }
 }

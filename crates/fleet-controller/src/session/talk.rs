@@ -25,8 +25,10 @@ use tokio::sync::mpsc;
 
 /// Contact is shown to the agent this often.
 const PING: Duration = Duration::from_secs(4);
-/// Without a word from the agent for so long the connection is taken for dead.
+/// Without a word from the agent for so long the connection is taken for dead; follows the time scale …
 const MUTE: Duration = Duration::from_secs(30);
+/// … but not below this.
+const SHORTEST_MUTE: Duration = Duration::from_secs(5);
 
 /// Talks until the connection ends.
 pub(super) async fn talk(s: &mut SessionScene, reached: Reached) -> Parting {
@@ -115,6 +117,7 @@ impl Talk {
         let mut ping = tokio::time::interval(PING);
         let mut heard = tokio::time::Instant::now();
         let mut mute = 0;
+        let patience = facts.time_scale.span(MUTE).max(SHORTEST_MUTE);
         loop {
             let step = tokio::select! {
                 read = reader.read(&mut buffer) => match read {
@@ -139,9 +142,9 @@ impl Talk {
                     Err(Parting::Lost(format!("files could not be sent: {why}")))
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > MUTE {
+                    if heard.elapsed() > patience {
                         // Our own sleep looks like theirs: ask again, and hang up only if that is not answered.
-                        heard += MUTE;
+                        heard += patience;
                         mute += 1;
                     }
                     if mute > 1 {
