@@ -53,10 +53,10 @@ impl Offers {
     /// A new session hears again what is there; what an old one pulled is forgotten.
     pub(crate) fn again(&mut self) -> Vec<Invitation> {
         self.pulls.clear();
-        if !self.wanted {
-            if let Some(newer) = self.waiting.take() {
-                self.promote(newer);
-            }
+        if !self.wanted
+            && let Some(newer) = self.waiting.take()
+        {
+            self.promote(newer);
         }
         let checkpoint = self.current.as_ref().map(|p| invite(Source::Checkpoint(self.number), p));
         let output = self.output.as_ref().map(|p| invite(Source::Output, p));

@@ -79,13 +79,10 @@ impl Receiver {
     fn check(&self, slot: &Slot, tree: &Tree) -> Result<()> {
         tree.check()?;
         for entry in &tree.entries {
-            if let TreeKind::File { sha256, .. } = &entry.kind {
-                if hash_of(sha256).is_none() {
-                    return Err(Error::Refused(format!(
-                        "`{}` is no SHA-256",
-                        sha256.escape_debug()
-                    )));
-                }
+            if let TreeKind::File { sha256, .. } = &entry.kind
+                && hash_of(sha256).is_none()
+            {
+                return Err(Error::Refused(format!("`{}` is no SHA-256", sha256.escape_debug())));
             }
         }
         place::target(&self.base, slot).map(drop)

@@ -244,10 +244,10 @@ impl Controller {
     }
 
     async fn find(&self, id: &str) -> Result<JobRecord> {
-        if JobId::is_valid(id) {
-            if let Some(record) = self.inner.store.job(&JobId::new(id)).await? {
-                return Ok(record);
-            }
+        if JobId::is_valid(id)
+            && let Some(record) = self.inner.store.job(&JobId::new(id)).await?
+        {
+            return Ok(record);
         }
         let named: Vec<_> = self
             .inner
@@ -291,10 +291,10 @@ impl Controller {
         // A job that lives is read through its own writer; one that ended through its file alone.
         if let Some(mailbox) = self.inner.mailbox(&record.id) {
             let (answer, journal) = oneshot::channel();
-            if mailbox.send(Mail::Journal(answer)).await.is_ok() {
-                if let Ok(journal) = journal.await {
-                    return Ok(journal.read(follow));
-                }
+            if mailbox.send(Mail::Journal(answer)).await.is_ok()
+                && let Ok(journal) = journal.await
+            {
+                return Ok(journal.read(follow));
             }
         }
         let _one = self.inner.ended_streams.lock().await;
@@ -388,10 +388,10 @@ impl Controller {
     pub async fn shutdown(&self) {
         let Ok(records) = self.inner.store.jobs(true).await else { return };
         for record in records {
-            if let Some(mailbox) = self.inner.mailbox(&record.id) {
-                if mailbox.send(Mail::Leave).await.is_err() {
-                    tracing::debug!(job = %record.id, "left already");
-                }
+            if let Some(mailbox) = self.inner.mailbox(&record.id)
+                && mailbox.send(Mail::Leave).await.is_err()
+            {
+                tracing::debug!(job = %record.id, "left already");
             }
         }
     }

@@ -254,7 +254,7 @@ impl Job {
         let after = self.scene.doc.facts.after.clone();
         let wanted = wants(after.as_ref(), &self.state);
         self.launches.retain(|_, task| !task.is_finished());
-        let keys: Vec<_> = wanted.iter().filter_map(|w| key(w)).collect();
+        let keys: Vec<_> = wanted.iter().filter_map(key).collect();
         self.work.retain(|key, _| keys.contains(key));
         for want in wanted {
             self.want(want);
@@ -310,10 +310,10 @@ impl Job {
                 let Some(flight) = self.in_flight() else { return };
                 let launch = self.launches.remove(&(epoch, offer));
                 plain(tokio::spawn(async move {
-                    if let Some(task) = launch {
-                        if task.await.is_err() {
-                            tracing::warn!("a create's task broke off; it is looked for");
-                        }
+                    if let Some(task) = launch
+                        && task.await.is_err()
+                    {
+                        tracing::warn!("a create's task broke off; it is looked for");
                     }
                     effects::settle::run(scene, epoch, flight).await;
                 }))
@@ -385,10 +385,10 @@ impl Job {
                 | Err(mpsc::error::TrySendError::Closed(pull)) => Some(pull),
             },
         };
-        if let Some(pull) = refused {
-            if pull.answer.send(Err("the job has no connected machine now".into())).is_err() {
-                tracing::debug!("nobody waits for the files any more");
-            }
+        if let Some(pull) = refused
+            && pull.answer.send(Err("the job has no connected machine now".into())).is_err()
+        {
+            tracing::debug!("nobody waits for the files any more");
         }
     }
 

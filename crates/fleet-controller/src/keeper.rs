@@ -152,10 +152,10 @@ impl Keeper {
     }
 
     async fn tell(&self, happening: Happening) {
-        if let Some(mailbox) = self.inner.mailbox(&self.row.job) {
-            if mailbox.send(Mail::Happened(happening)).await.is_err() {
-                tracing::debug!("job {} ended before its row", self.row.job);
-            }
+        if let Some(mailbox) = self.inner.mailbox(&self.row.job)
+            && mailbox.send(Mail::Happened(happening)).await.is_err()
+        {
+            tracing::debug!("job {} ended before its row", self.row.job);
         }
     }
 

@@ -282,17 +282,18 @@ async fn identity_cached(
     if !refresh {
         let cached = std::fs::read(&path).ok();
         let read = cached.and_then(|b| serde_json::from_slice::<(Timestamp, AccountLine)>(&b).ok());
-        if let Some((at, line)) = read {
-            if now().since(at) < Duration::from_secs(3600) && at <= now() {
-                return Ok(line);
-            }
+        if let Some((at, line)) = read
+            && now().since(at) < Duration::from_secs(3600)
+            && at <= now()
+        {
+            return Ok(line);
         }
     }
     let line = account_line(id, &driver(account, id).await?.verify().await?);
-    if let Ok(bytes) = serde_json::to_vec(&(now(), &line)) {
-        if let Err(e) = write_private(&path, &bytes) {
-            tracing::debug!("who pays is not cached: {e}");
-        }
+    if let Ok(bytes) = serde_json::to_vec(&(now(), &line))
+        && let Err(e) = write_private(&path, &bytes)
+    {
+        tracing::debug!("who pays is not cached: {e}");
     }
     Ok(line)
 }

@@ -14,10 +14,10 @@ pub fn violations(state: &JobState, rows: &[MachineRow]) -> Vec<String> {
     if running > 1 {
         out.push("16: two epochs are wanted running".into());
     }
-    if state.outgoing.is_some() {
-        if let Phase::Running { .. } = state.phase {
-            out.push("16: a task runs while an older one is not proven gone".into());
-        }
+    if state.outgoing.is_some()
+        && let Phase::Running { .. } = state.phase
+    {
+        out.push("16: a task runs while an older one is not proven gone".into());
     }
     let unknown = rows.iter().filter(|r| matches!(r.state, RowState::Unknown { .. })).count();
     if unknown > 1 {

@@ -186,10 +186,10 @@ impl<'a> Turn<'a> {
 
     /// Tells the machine of `epoch` to end.
     pub(crate) fn end_machine(&mut self, epoch: Epoch) {
-        if let Some(attempt) = self.state.attempt(epoch) {
-            if attempt.ended_at.is_none() {
-                self.rows.push(RowChange::End(attempt.token.clone()));
-            }
+        if let Some(attempt) = self.state.attempt(epoch)
+            && attempt.ended_at.is_none()
+        {
+            self.rows.push(RowChange::End(attempt.token.clone()));
         }
     }
 

@@ -100,10 +100,10 @@ impl Tree {
             if leaves.insert(&e.path, e.kind == TreeKind::Dir).is_some() {
                 return Err(BadTree::Twice(e.path.clone()));
             }
-            if let TreeKind::Link { target } = &e.kind {
-                if !link_stays_inside(&e.path, target) {
-                    return Err(BadTree::Escapes(format!("{} -> {target}", e.path)));
-                }
+            if let TreeKind::Link { target } = &e.kind
+                && !link_stays_inside(&e.path, target)
+            {
+                return Err(BadTree::Escapes(format!("{} -> {target}", e.path)));
             }
         }
         // No entry may pass through another that is a file or a link (symlink-then-write).

@@ -73,12 +73,11 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
             }
             Err(e) if e.fault == Fault::NotFound => {
                 let owner = OwnerTag { fleet: facts.fleet.clone() };
-                if let Ok(provider) = scene.inner.clouds.get(&facts.realm, id).await {
-                    if absence.proven(&*provider, &owner, &attempt.instance, facts.time_scale).await
-                    {
-                        let (cause, at) = (DeathCause::Unsaid, absence.since().unwrap_or_else(now));
-                        return scene.tell(Happening::Dead { epoch, cause, at }).await;
-                    }
+                if let Ok(provider) = scene.inner.clouds.get(&facts.realm, id).await
+                    && absence.proven(&*provider, &owner, &attempt.instance, facts.time_scale).await
+                {
+                    let (cause, at) = (DeathCause::Unsaid, absence.since().unwrap_or_else(now));
+                    return scene.tell(Happening::Dead { epoch, cause, at }).await;
                 }
             }
             Err(e) => {

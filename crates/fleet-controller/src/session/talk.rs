@@ -305,10 +305,10 @@ impl Talk {
         let (sizes, source, out) = (sizes.clone(), source.clone(), self.out.clone());
         let failed = self.failed.0.clone();
         tokio::spawn(async move {
-            if let Err(e) = send_blobs(source, blobs, sizes, out).await {
-                if failed.send(e).await.is_err() {
-                    tracing::debug!("files were being sent when the connection ended");
-                }
+            if let Err(e) = send_blobs(source, blobs, sizes, out).await
+                && failed.send(e).await.is_err()
+            {
+                tracing::debug!("files were being sent when the connection ended");
             }
         });
         Ok(())
@@ -492,10 +492,10 @@ impl Talk {
     }
 
     fn answer_pull(&mut self, request: u32, answer: Result<u64, String>) {
-        if let Some(pull) = self.pulls.remove(&request) {
-            if pull.answer.send(answer).is_err() {
-                tracing::debug!("nobody waits for the pulled files any more");
-            }
+        if let Some(pull) = self.pulls.remove(&request)
+            && pull.answer.send(answer).is_err()
+        {
+            tracing::debug!("nobody waits for the pulled files any more");
         }
     }
 

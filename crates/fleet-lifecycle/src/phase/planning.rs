@@ -25,10 +25,8 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
                 wait(turn, reason);
             }
         }
-        Happening::Tick => {
-            if waiting.as_ref().is_some_and(|w| w.until <= turn.now) {
-                turn.plan(current + 1);
-            }
+        Happening::Tick if waiting.as_ref().is_some_and(|w| w.until <= turn.now) => {
+            turn.plan(current + 1);
         }
         _ => {}
     }
