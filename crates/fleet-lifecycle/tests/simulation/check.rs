@@ -227,7 +227,7 @@ impl Sim {
             let rate: Usd =
                 self.clouds.iter().flat_map(|c| &c.offers).map(price).max().unwrap_or_default();
             let slack = rate.for_millis(25 * 60_000);
-            if total > budget + slack && self.dice.counts.kinds[Kind::CrashAnyTime as usize] == 0 {
+            if total > budget + slack && !self.hides_ends() {
                 self.violated(format!("10: {total} was billed, {budget} was allowed"));
             }
         }

@@ -378,11 +378,16 @@ impl Sim {
             let until = now.plus(self.dice.span(10_000, 900_000)).min(self.dice.until);
             self.clouds[cloud].page_lost_until = until;
         }
-        // A list that misses a part says so; one that is empty by mistake does not.
-        let partial = now < self.clouds[cloud].page_lost_until;
-        if partial || self.strikes(Kind::ListEmpty) {
-            return Ok((Vec::new(), !partial));
+        // A list that misses a part says so.
+        if now < self.clouds[cloud].page_lost_until {
+            return Ok((Vec::new(), false));
         }
+        // One that is empty by mistake does not; three in a row are what the rule of proof rules out.
+        if self.clouds[cloud].lies < 2 && self.strikes(Kind::ListEmpty) {
+            self.clouds[cloud].lies += 1;
+            return Ok((Vec::new(), true));
+        }
+        self.clouds[cloud].lies = 0;
         let all = self.machines.iter().enumerate();
         let shown = all.filter(|(_, m)| m.cloud == cloud && !m.vanished && m.listed_at <= now);
         Ok((shown.map(|(m, _)| m).collect(), true))

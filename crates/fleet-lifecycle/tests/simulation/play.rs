@@ -32,6 +32,7 @@ pub(crate) fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
         visibility,
         offers,
         page_lost_until: START,
+        lies: 0,
     }
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn tokenless_cloud(dice: &mut Dice) -> Cloud {
         visibility,
         offers,
         page_lost_until: START,
+        lies: 0,
     }
 }
 

@@ -111,6 +111,8 @@ pub(crate) struct Cloud {
     pub(crate) offers: Vec<Offer>,
     /// Lists miss a part until then, and say so.
     pub(crate) page_lost_until: Timestamp,
+    /// Empty lists in a row that were no truth.
+    pub(crate) lies: u32,
 }
 
 pub(crate) struct Sim {
