@@ -150,9 +150,10 @@ fn quality(offer: &Offer, filter: &OfferFilter) -> Result<(), String> {
         _ => Ok(()),
     };
     if let (Some(price), Some(max)) = (offer.price_usd_per_hour, filter.max_price_usd_per_hour)
-        && price > max {
-            return Err(format!("{price}/h is above the limit {max}/h"));
-        }
+        && price > max
+    {
+        return Err(format!("{price}/h is above the limit {max}/h"));
+    }
     // Whole clouds do not publish these; a marketplace that does not say is not trusted to be good.
     if offer.trust < fleet_types::Trust::Trusted {
         below(offer.reliability, filter.min_reliability, "reliability")?;

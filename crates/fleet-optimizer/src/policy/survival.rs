@@ -12,19 +12,23 @@ mod tuning;
 
 pub use tuning::Tuning;
 
-use super::{Mode, Policy, Spot, View, Wish};
+use super::{EPS, Mode, Policy, Spot, View, Wish};
 use program::{Program, Site, Terms};
 use spells::Spells;
 
-/// Tables are made anew after this many hours, or this share of the work or slack, has gone.
+/// Tables are made anew when a place changes, and after this many hours.
 const STALE_HOURS: f64 = 2.0;
+
+/// How much longer spot that is up may be watched from on-demand, in hours.
+const WATCHES: [f64; 7] = [0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 4.0];
 
 /// The policy and what it has learned.
 #[derive(Debug, Default)]
 pub struct Survival {
     tuning: Tuning,
     places: Vec<Spells>,
-    seen_at_s: f64,
+    /// When each place last told something.
+    seen_at_s: Vec<f64>,
     plan: Option<Plan>,
     changed: bool,
 }
@@ -97,58 +101,102 @@ impl Survival {
         high
     }
 
-    /// What it costs to take spot of this place later, once it has lasted for some more time.
+    /// On on-demand: what it costs to take spot of this place later, once it has lasted for some more.
     fn watch(&self, view: &View<'_>, program: &Program, z: usize) -> f64 {
         let t = &self.tuning;
-        let (work, left) = (view.remaining_s / 3600.0, view.left_s() / 3600.0);
-        let d = view.job.overhead_s / 3600.0;
-        let pending = view.pending_s / 3600.0;
+        let now = Moment::of(view);
         let (age, loss) = (self.places[z].age, self.places[z].loss(t));
+        let price = on_demand_price(view);
+        let slack = now.left - now.work - now.pending;
         let mut best = f64::INFINITY;
-        for delay in [0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 4.0] {
+        for delay in WATCHES {
             let lasts = (-loss * (t.up.cumulative(age + delay) - t.up.cumulative(age))).exp();
-            let cost = match view.mode {
-                Mode::OnDemand(_) => {
-                    let slack = left - work - pending;
-                    let done = (delay - pending).clamp(0.0, work);
-                    let price = on_demand_price(view);
-                    let rest = work - done;
-                    let later = view.prices[z] * d + program.on_spot(z, rest, left - delay - rest - d, age + delay);
-                    let half = 0.5 * delay;
-                    let gone = price * (pending - half).max(0.0) + program.on_on_demand(work - (half - pending).clamp(0.0, work), slack, 0.0);
-                    lasts * (price * delay + later) + (1.0 - lasts) * (price * half + gone)
-                }
-                _ => {
-                    let slack = left - work - delay;
-                    if slack < 2.0 * d { break; }
-                    let later = view.prices[z] * d + program.on_spot(z, work, slack - d, age + delay);
-                    lasts * later + (1.0 - lasts) * program.idling(work, left - work - 0.5 * delay, 0.0)
-                }
-            };
-            best = best.min(cost);
+            let rest = now.work - (delay - now.pending).clamp(0.0, now.work);
+            let kept = now.left - delay - rest - now.overhead;
+            let later = view.prices[z] * now.overhead + program.on_spot(z, rest, kept, age + delay);
+            let half = 0.5 * delay;
+            let rest = now.work - (half - now.pending).clamp(0.0, now.work);
+            let gone =
+                price * (now.pending - half).max(0.0) + program.on_on_demand(rest, slack, 0.0);
+            best =
+                best.min(lasts * (price * delay + later) + (1.0 - lasts) * (price * half + gone));
         }
         best
     }
 
-    /// The best spot launch: its place and what the rest of the job costs with it.
-    fn launch(&self, view: &View<'_>, program: &Program) -> Option<(usize, f64)> {
-        let work = view.remaining_s / 3600.0;
-        let d = view.job.overhead_s / 3600.0;
-        let slack = view.left_s() / 3600.0 - work - d;
-        let mut best: Option<(usize, f64)> = None;
+    /// The launch of spot that saves most against `stay`, the cost of going on without it.
+    fn launch(&self, view: &View<'_>, program: &Program, stay: f64) -> Option<Launch> {
+        let now = Moment::of(view);
+        let slack = now.left - now.work - now.overhead;
+        let mut best: Option<Launch> = None;
         for (z, spot) in view.spot.iter().enumerate() {
-            if *spot != Spot::Up || view.mode == Mode::Spot(z) {
+            if view.mode == Mode::Spot(z) {
                 continue;
             }
+            let Some((chance, age)) = self.belief(z, *spot, view.blind) else { continue };
             let moved = view.region.is_some_and(|r| r != view.places[z].region);
-            let cost = view.prices[z] * d
-                + program.on_spot(z, work, slack, self.places[z].age)
+            let cost = view.prices[z] * now.overhead
+                + program.on_spot(z, now.work, slack, age)
                 + if moved { view.job.migration_cost } else { 0.0 };
-            if best.is_none_or(|b| cost < b.1) {
-                best = Some((z, cost));
+            let saves = chance * (stay - cost);
+            if best.as_ref().is_none_or(|b| saves > b.saves) {
+                best = Some(Launch { place: z, cost, saves });
             }
         }
         best
+    }
+
+    /// The chance that a place is up now, and the age its spell has if so; nothing where it is down.
+    fn belief(&self, z: usize, spot: Spot, blind: bool) -> Option<(f64, f64)> {
+        let (place, t) = (&self.places[z], &self.tuning);
+        match spot {
+            Spot::Up => Some((1.0, place.age)),
+            Spot::Down { .. } if !blind => None,
+            Spot::Unknown => Some((0.5, place.age)),
+            Spot::Down { age_s } => {
+                let since = age_s / 3600.0;
+                let away = place.age + since;
+                let ends = t.down.cumulative(away) - t.down.cumulative(place.age);
+                Some((1.0 - (-place.gain(t) * ends).exp(), 0.5 * since))
+            }
+        }
+    }
+
+    /// Without sight only a machine that is held and a refusal say something.
+    fn news(&self, view: &View<'_>, z: usize) -> Option<bool> {
+        match view.spot[z] {
+            Spot::Up => Some(true),
+            Spot::Down { age_s } if !view.blind || age_s <= view.step_s + EPS => Some(false),
+            Spot::Down { .. } | Spot::Unknown => None,
+        }
+    }
+}
+
+/// A launch that could be wished for.
+struct Launch {
+    place: usize,
+    /// Of the rest of the job, if it is granted.
+    cost: f64,
+    /// Expected, against going on without it.
+    saves: f64,
+}
+
+/// A view in hours.
+struct Moment {
+    work: f64,
+    left: f64,
+    pending: f64,
+    overhead: f64,
+}
+
+impl Moment {
+    fn of(view: &View<'_>) -> Self {
+        Self {
+            work: view.remaining_s / 3600.0,
+            left: view.left_s() / 3600.0,
+            pending: view.pending_s / 3600.0,
+            overhead: view.job.overhead_s / 3600.0,
+        }
     }
 }
 
@@ -170,74 +218,74 @@ impl Policy for Survival {
             let first = |z| Spells::first(up(z), &self.tuning);
             self.places = (0..view.spot.len()).map(first).collect();
             self.changed = true;
+            self.seen_at_s = vec![view.elapsed_s; self.places.len()];
         }
-        let hours = (view.elapsed_s - self.seen_at_s) / 3600.0;
-        self.seen_at_s = view.elapsed_s;
-        for (z, place) in self.places.iter_mut().enumerate() {
-            self.changed |= place.watch(hours, up(z), &self.tuning);
+        for z in 0..self.places.len() {
+            if let Some(up) = self.news(view, z) {
+                let hours = (view.elapsed_s - self.seen_at_s[z]) / 3600.0;
+                self.seen_at_s[z] = view.elapsed_s;
+                self.changed |= self.places[z].watch(hours, up, &self.tuning);
+            }
         }
     }
 
     fn wish(&mut self, view: &View<'_>) -> Wish {
+        let elsewhere = view.blind || view.spot.iter().filter(|s| **s == Spot::Up).count() > 1;
         if let Mode::Spot(z) = view.mode
-            && (view.places.len() == 1 || !view.spot.contains(&Spot::Up))
+            && (view.places.len() == 1 || !elsewhere)
         {
             return Wish::Spot(z);
         }
         self.plan(view);
         let Some(plan) = &self.plan else { return Wish::OnDemand };
-        let program = &plan.program;
-        let work = view.remaining_s / 3600.0;
-        let left = view.left_s() / 3600.0;
-        let (pending, d) = (view.pending_s / 3600.0, view.job.overhead_s / 3600.0);
-        let launch = self.launch(view, program);
-        let away = self.away();
-        let bought = on_demand_price(view);
         match view.mode {
-            Mode::Spot(z) => {
-                let stay = view.prices[z] * pending
-                    + program.on_spot(z, work, left - work - pending, self.places[z].age);
-                match launch {
-                    Some((other, cost)) if cost + self.tuning.margin * d * view.prices[z] < stay => {
-                        Wish::Spot(other)
-                    }
-                    _ => Wish::Spot(z),
-                }
+            Mode::Spot(z) => self.on_spot(view, &plan.program, z),
+            Mode::OnDemand(_) => self.on_on_demand(view, &plan.program),
+            Mode::Idle => self.idle(view, &plan.program),
+        }
+    }
+}
+
+impl Survival {
+    fn on_spot(&self, view: &View<'_>, program: &Program, z: usize) -> Wish {
+        let now = Moment::of(view);
+        let slack = now.left - now.work - now.pending;
+        let stay =
+            view.prices[z] * now.pending + program.on_spot(z, now.work, slack, self.places[z].age);
+        let margin = self.tuning.margin * now.overhead * view.prices[z];
+        match self.launch(view, program, stay) {
+            Some(launch) if launch.cost + margin < stay => Wish::Spot(launch.place),
+            _ => Wish::Spot(z),
+        }
+    }
+
+    fn on_on_demand(&self, view: &View<'_>, program: &Program) -> Wish {
+        let now = Moment::of(view);
+        let slack = now.left - now.work - now.pending;
+        let stay = on_demand_price(view) * now.pending
+            + program.on_on_demand(now.work, slack, self.away());
+        match self.launch(view, program, stay) {
+            Some(launch)
+                if launch.cost < stay
+                    && (view.blind || launch.cost < self.watch(view, program, launch.place)) =>
+            {
+                Wish::Spot(launch.place)
             }
-            Mode::OnDemand(_) => {
-                let stay = bought * pending
-                    + program.on_on_demand(work, left - work - pending, away);
-                match launch {
-                    Some((z, cost))
-                        if cost + self.tuning.entry * d * bought
-                            < stay.min(self.watch(view, program, z)) =>
-                    {
-                        Wish::Spot(z)
-                    }
-                    _ => Wish::OnDemand,
-                }
-            }
-            Mode::Idle => {
-                let buy = bought * d + program.on_on_demand(work, left - work - d, away);
-                let wait = program.waiting(work, left - work, away);
-                match launch {
-                    Some((z, cost)) if {
-                        let w = self.watch(view, program, z);
-                        match self.tuning.variant {
-                            0 => cost <= buy.min(wait).min(w),
-                            1 => true,
-                            2 => cost <= buy.min(wait),
-                            3 => cost <= buy.min(w),
-                            4 => cost <= buy,
-                            _ => cost <= buy.min(wait).min(w) + 0.5 * d * view.prices[z],
-                        } } => {
-                        Wish::Spot(z)
-                    }
-                    Some(_) if wait <= buy => Wish::Idle,
-                    _ if buy < wait => Wish::OnDemand,
-                    _ => Wish::Idle,
-                }
-            }
+            _ => Wish::OnDemand,
+        }
+    }
+
+    fn idle(&self, view: &View<'_>, program: &Program) -> Wish {
+        let now = Moment::of(view);
+        let (slack, away, price) = (now.left - now.work, self.away(), on_demand_price(view));
+        let wait = program.waiting(now.work, slack, away);
+        let buy = price * now.overhead + program.on_on_demand(now.work, slack - now.overhead, away);
+        // Without sight a refusal costs a step, which matters where the job would not wait anyway.
+        let worth = if view.blind && buy < wait { price * view.step_s / 3600.0 } else { 0.0 };
+        match self.launch(view, program, buy.min(wait)) {
+            Some(launch) if launch.saves >= worth => Wish::Spot(launch.place),
+            _ if buy < wait => Wish::OnDemand,
+            _ => Wish::Idle,
         }
     }
 }

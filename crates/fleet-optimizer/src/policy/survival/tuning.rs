@@ -1,6 +1,6 @@
 //! The numbers of the default policy, each with what it means.
 
-use super::spells::{PHASES, Shape};
+use super::spells::{AGES, Shape};
 
 /// Fitted on folds by zone and date of recorded traces; see docs/reference/simulate.md.
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +18,7 @@ pub struct Tuning {
     pub lasting_age: f64,
     /// A machine is only given up for a gain above this many overheads of its price.
     pub margin: f64,
-    /// The same for taking spot rather than staying where the job is not on spot.
-    pub entry: f64,
-    pub variant: usize,
-    /// Past this many hours a record counts no more.
+    /// Rows of the program: steps of work from now to the end.
     pub steps: usize,
 }
 
@@ -33,12 +30,10 @@ impl Default for Tuning {
             up_strength: 4.0,
             down_strength: 4.0,
             first_age: 2.0,
-            found_age: 2.0,
+            found_age: 0.0,
             lasting_age: 2.0,
             margin: 0.5,
-            entry: 0.0,
-            variant: 0,
-            steps: 96,
+            steps: 64,
         }
     }
 }
@@ -49,17 +44,9 @@ impl Tuning {
     pub(super) fn anywhere(&self, places: usize) -> Shape {
         let n = places.max(1) as f64;
         let mut shape = self.down;
-        for (hazard, age) in shape.hazard.iter_mut().zip(super::spells::AGES) {
+        for (hazard, age) in shape.hazard.iter_mut().zip(AGES) {
             *hazard = (*hazard + (n - 1.0) * self.down.at(age + self.lasting_age)) / n;
         }
         shape
-    }
-    /// Multiplies the hazards, and tilts them by age, for fitting.
-    pub fn scale_hazards(&mut self, up: f64, down: f64, tilt_up: f64, tilt_down: f64) {
-        for j in 0..PHASES {
-            let age = super::spells::AGES[j].max(0.125);
-            self.up.hazard[j] *= up * (age / 2.0).powf(tilt_up);
-            self.down.hazard[j] *= down * (age / 2.0).powf(tilt_down);
-        }
     }
 }
