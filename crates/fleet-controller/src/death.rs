@@ -3,7 +3,7 @@
 use crate::clock::now;
 use fleet_provider::{OwnerTag, Provider};
 use fleet_types::{InstanceId, TimeScale, Timestamp};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Complete listings that must omit the machine.
 const LISTINGS: u32 = 3;
@@ -14,7 +14,8 @@ const SPAN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Absence {
     launched_at: Timestamp,
-    since: Option<Timestamp>,
+    /// By the wall clock, for the books, and by one that no jump can move, for the proof.
+    since: Option<(Timestamp, Instant)>,
     omitted: u32,
 }
 
@@ -29,7 +30,7 @@ impl Absence {
     }
     /// Since when it is missing: if its death is proven, the latest moment at which it ended.
     pub(crate) fn since(&self) -> Option<Timestamp> {
-        self.since
+        self.since.map(|(at, _)| at)
     }
     /// Takes one more not-found in, with a listing beside it; answers whether death is proven.
     pub(crate) async fn proven(
@@ -39,19 +40,20 @@ impl Absence {
         instance: &InstanceId,
         scale: TimeScale,
     ) -> bool {
+        let visible = scale.span(provider.capabilities().visibility);
+        if now().since(self.launched_at) <= visible {
+            return false;
+        }
         match provider.list(owner).await {
             Ok(listing) if listing.instances.iter().any(|i| i.id == *instance) => self.seen(),
             Ok(listing) if listing.complete => {
-                self.since.get_or_insert_with(now);
+                self.since.get_or_insert_with(|| (now(), Instant::now()));
                 self.omitted += 1;
             }
             // Incomplete or failed: evidence of nothing.
             Ok(_) | Err(_) => {}
         }
-        let Some(since) = self.since else { return false };
-        let visible = scale.span(provider.capabilities().visibility);
         self.omitted >= LISTINGS
-            && now().since(since) >= scale.span(SPAN)
-            && now().since(self.launched_at) > visible
+            && self.since.is_some_and(|(_, at)| at.elapsed() >= scale.span(SPAN))
     }
 }

@@ -15,17 +15,18 @@ use crate::record::{JobDoc, view_of};
 use crate::scene::Scene;
 use crate::session::{self, SessionScene};
 use fleet_lifecycle::{
-    Attempt, Happening, InFlight, JobState, Phase, SessionGoal, Turn, Want, invariant, step, view,
-    wants,
+    Attempt, Happening, InFlight, JobState, Phase, SessionGoal, Turn, Want, invariant, resumed,
+    step, view, wants,
 };
 use fleet_provider::Idempotency;
 use fleet_store::Commit;
-use fleet_types::{Epoch, Event, EventBody, MachineRow, Timestamp};
+use fleet_types::{Epoch, Event, EventBody, MachineRow, ProviderId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How often limits are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -75,6 +76,13 @@ impl Drop for Work {
     }
 }
 
+/// A create on its way.
+struct Launch {
+    task: JoinHandle<()>,
+    /// Fired by the end of the job: if it has not left yet, it does not leave.
+    withdrawn: CancellationToken,
+}
+
 struct Job {
     scene: Scene,
     state: JobState,
@@ -82,7 +90,7 @@ struct Job {
     journal: Journal,
     work: HashMap<Key, Work>,
     /// Creates on their way: never aborted, so that no answer is lost that could be had.
-    launches: HashMap<(Epoch, u32), JoinHandle<()>>,
+    launches: HashMap<(Epoch, u32), Launch>,
 }
 
 impl Job {
@@ -125,24 +133,34 @@ impl Job {
         self.finish().await;
     }
 
-    /// A create that an earlier life may have sent: where the cloud knows no token it must not be sent
-    /// again, but be looked for.
+    /// What an earlier life of the controller left between a row and the job: told first of all.
     async fn after_restart(&mut self) {
-        let Phase::Launching { current, .. } = &self.state.phase else { return };
-        if current.unresolved {
-            return;
+        let id = self.scene.doc.facts.id.clone();
+        let rows = loop {
+            match self.scene.inner.store.rows(&id).await {
+                Ok(rows) => break rows,
+                Err(e) => tracing::warn!(job = %id, "its rows cannot be read yet: {e}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        let repeatable = match self.in_flight() {
+            Some(flight) => self.is_repeatable(flight.place.offer.place.provider).await,
+            None => false,
+        };
+        for happening in resumed(&self.state, &rows, repeatable) {
+            self.take(happening).await;
         }
-        let (epoch, offer) = (self.state.epoch, current.offer);
-        let provider = current.place.offer.place.provider;
+    }
+
+    /// Whether the cloud knows tokens, so that a create may be sent again.
+    async fn is_repeatable(&self, provider: ProviderId) -> bool {
         let driver = self.scene.inner.clouds.get(&self.scene.doc.facts.realm, provider).await;
-        let repeatable = driver.is_ok_and(|d| d.capabilities().idempotency == Idempotency::Token);
-        if !repeatable {
-            self.take(Happening::Unresolved { epoch, offer }).await;
-        }
+        driver.is_ok_and(|d| d.capabilities().idempotency == Idempotency::Token)
     }
 
     /// Takes one step and commits it; a commit that fails changes nothing and is tried again.
     async fn take(&mut self, happening: Happening) {
+        self.answered(&happening);
         let mut pause = Duration::from_millis(100);
         loop {
             let at = now();
@@ -165,6 +183,16 @@ impl Job {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// A create has its answer: only now may the same one be sent again.
+    fn answered(&mut self, happening: &Happening) {
+        if let Happening::Accepted { epoch, offer, .. }
+        | Happening::Refused { epoch, offer, .. }
+        | Happening::Unresolved { epoch, offer } = happening
+        {
+            self.launches.remove(&(*epoch, *offer));
         }
     }
 
@@ -253,7 +281,6 @@ impl Job {
     fn pursue(&mut self) {
         let after = self.scene.doc.facts.after.clone();
         let wanted = wants(after.as_ref(), &self.state);
-        self.launches.retain(|_, task| !task.is_finished());
         let keys: Vec<_> = wanted.iter().filter_map(key).collect();
         self.work.retain(|key, _| keys.contains(key));
         for want in wanted {
@@ -309,8 +336,11 @@ impl Job {
                 // The create itself may still answer; looking for it waits for that.
                 let Some(flight) = self.in_flight() else { return };
                 let launch = self.launches.remove(&(epoch, offer));
+                if let Some(launch) = &launch {
+                    launch.withdrawn.cancel();
+                }
                 plain(tokio::spawn(async move {
-                    if let Some(task) = launch
+                    if let Some(Launch { task, .. }) = launch
                         && task.await.is_err()
                     {
                         tracing::warn!("a create's task broke off; it is looked for");
@@ -337,8 +367,9 @@ impl Job {
         if self.launches.contains_key(&(epoch, offer)) {
             return;
         }
-        let task = tokio::spawn(effects::launch::run(self.scene.clone(), epoch, flight));
-        self.launches.insert((epoch, offer), task);
+        let withdrawn = CancellationToken::new();
+        let create = effects::launch::run(self.scene.clone(), epoch, flight, withdrawn.clone());
+        self.launches.insert((epoch, offer), Launch { task: tokio::spawn(create), withdrawn });
     }
 
     fn session(&self, epoch: Epoch, goal: SessionGoal) -> Option<Work> {

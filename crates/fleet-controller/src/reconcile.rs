@@ -147,9 +147,9 @@ async fn look_for(
             row.state = RowState::Ending { since: now(), accepted_at: None };
         }
         None => {
-            *omitted += u32::from(listing.complete);
             let window = scale.span(provider.capabilities().visibility);
-            if *omitted < 3 || started.elapsed() <= window {
+            *omitted += u32::from(listing.complete && started.elapsed() > window);
+            if *omitted < 3 {
                 return Ok(None);
             }
             row.state = RowState::Refused;

@@ -11,14 +11,20 @@ use fleet_types::{
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Minutes after which a machine that nobody contacted ends itself.
 const ORPHAN_MINUTES: u32 = 15;
 
 /// Sends the create of `flight`.
-pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
+pub(crate) async fn run(
+    scene: Scene,
+    epoch: Epoch,
+    flight: InFlight,
+    withdrawn: CancellationToken,
+) {
     let offer = flight.offer;
-    let happening = match create(&scene, epoch, &flight).await {
+    let happening = match create(&scene, epoch, &flight, &withdrawn).await {
         Ok(instance) => Happening::Accepted { epoch, offer, instance: Box::new(instance) },
         Err(e) => match e.refusal() {
             Some(refusal) => Happening::Refused { epoch, offer, refusal },
@@ -31,11 +37,20 @@ pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
     scene.tell(happening).await;
 }
 
-async fn create(scene: &Scene, epoch: Epoch, flight: &InFlight) -> Result<Instance, ProviderError> {
+async fn create(
+    scene: &Scene,
+    epoch: Epoch,
+    flight: &InFlight,
+    withdrawn: &CancellationToken,
+) -> Result<Instance, ProviderError> {
     let facts = &scene.doc.facts;
     let id = flight.place.offer.place.provider;
     let provider = scene.inner.clouds.get(&facts.realm, id).await?;
     let request = request(scene, epoch, flight).await?;
+    if withdrawn.is_cancelled() {
+        // Refused by ourselves, before it left.
+        return Err(ProviderError::new(Fault::Transient, Scope::Request, "launch", "withdrawn"));
+    }
     // Drivers bound their calls; this bound is for a driver that does not.
     let limit = Duration::from_secs(180);
     let answer = match tokio::time::timeout(limit, provider.launch(&request)).await {

@@ -3,12 +3,11 @@
 //! Invariant 5 and 7: only complete listings count, at least three of them, and only after the window in
 //! which a new machine may be missing from lists.
 
-use crate::clock::now;
 use crate::scene::Scene;
 use fleet_lifecycle::{Happening, InFlight};
 use fleet_provider::OwnerTag;
 use fleet_types::Epoch;
-use std::time::Duration;
+use std::time::Instant;
 
 /// Complete listings that must omit the token.
 const LISTINGS: u32 = 3;
@@ -19,12 +18,12 @@ pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
     let id = flight.place.offer.place.provider;
     let owner = OwnerTag { fleet: facts.fleet.clone() };
     let offer = flight.offer;
-    let started = now();
+    let started = Instant::now();
     let mut omitted = 0;
     loop {
         match scene.inner.clouds.get(&facts.realm, id).await {
             Ok(provider) => {
-                let window = provider.capabilities().visibility + Duration::from_secs(20);
+                let window = facts.time_scale.span(provider.capabilities().visibility);
                 match provider.list(&owner).await {
                     Ok(listing) => {
                         let found = listing
@@ -37,13 +36,14 @@ pub(crate) async fn run(scene: Scene, epoch: Epoch, flight: InFlight) {
                                 .tell(Happening::Accepted { epoch, offer, instance })
                                 .await;
                         }
-                        if listing.complete {
+                        // Only what is listed after the window says anything about absence.
+                        if listing.complete && started.elapsed() > window {
                             omitted += 1;
                         }
                     }
                     Err(e) => scene.inner.clouds.note(&facts.realm, id, &e).await,
                 }
-                if omitted >= LISTINGS && now().since(started) > facts.time_scale.span(window) {
+                if omitted >= LISTINGS {
                     return scene.tell(Happening::Absent { epoch, offer }).await;
                 }
             }

@@ -6,22 +6,26 @@
 
 use super::put::{BlobSource, send_blobs};
 use super::reach::Reached;
-use super::relay::{Arrived, Relay, sizes};
+use super::relay::{Relay, sizes};
 use super::{Parting, SessionScene};
 use crate::clock::now;
 use crate::mail::Pull;
 use bytes::Bytes;
 use fleet_agent_api::{
-    AgentState, Decoder, Frame, FromAgent, Notice, PROTOCOL, Slot, Source, StopOrder, StopReason,
-    TaskEnd, TaskState, ToAgent, Want, encode_message,
+    AgentState, Decoder, Frame, FromAgent, PROTOCOL, Slot, Source, StopOrder, StopReason,
+    TaskState, ToAgent, Want, encode_message,
 };
-use fleet_lifecycle::{Exit, Happening, SessionGoal, StopKind};
+use fleet_lifecycle::{Happening, SessionGoal, StopKind};
 use fleet_storage::CheckpointStore;
-use fleet_types::{CheckpointId, Epoch, Event, EventBody, LogLine, Tree};
+use fleet_types::{CheckpointId, Epoch, EventBody, Tree};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+
+mod take;
+
+use take::{exit, note, tell_notice};
 
 /// Contact is shown to the agent this often.
 const PING: Duration = Duration::from_secs(4);
@@ -396,141 +400,8 @@ impl Talk {
         Ok(())
     }
 
-    async fn log(
-        &mut self,
-        s: &SessionScene,
-        records: Vec<fleet_agent_api::LogRecord>,
-    ) -> Result<(), Parting> {
-        let Some(last) = records.last().map(|r| r.offset) else { return Ok(()) };
-        let events: Vec<Event> = records
-            .into_iter()
-            .map(|r| Event {
-                at: r.at,
-                job_id: s.scene.doc.facts.id.clone(),
-                body: EventBody::Log(LogLine {
-                    epoch: self.epoch,
-                    stream: r.stream,
-                    node: 0,
-                    line: r.line,
-                    offset: r.offset,
-                }),
-            })
-            .collect();
-        let lost = |e: crate::Error| Parting::Lost(e.to_string());
-        s.journal.write_lines(&events).map_err(lost)?;
-        self.settle(s).await?;
-        // An acknowledged line must survive a power loss; a sync for every few lines is enough.
-        if last >= self.acked + (64 << 10) || self.acked == 0 {
-            s.journal.sync().map_err(lost)?;
-            self.acked = last;
-            return self.say(&ToAgent::LogAck { offset: last }).await;
-        }
-        Ok(())
-    }
-
-    async fn ready(
-        &mut self,
-        s: &mut SessionScene,
-        invitation: fleet_agent_api::Invitation,
-    ) -> Result<(), Parting> {
-        let source = invitation.source.clone();
-        match self.relay.invited(invitation).await {
-            Ok(blobs) if blobs.is_empty() => self.arrived(s, source).await,
-            Ok(blobs) => self.say(&ToAgent::Want { source, blobs }).await,
-            Err(reason) => self.say(&ToAgent::Declined { source, reason }).await,
-        }
-    }
-
-    async fn arrived(&mut self, s: &mut SessionScene, source: Source) -> Result<(), Parting> {
-        let epoch = self.epoch;
-        match self.relay.finish(&source).await {
-            Arrived::Partial => Ok(()),
-            Arrived::Checkpoint(manifest) => {
-                s.scene
-                    .tell(Happening::Saved {
-                        epoch,
-                        number: manifest.id.number,
-                        taken_at: manifest.taken_at,
-                        bytes: manifest.tree.size(),
-                        files: manifest.tree.entries.len(),
-                    })
-                    .await;
-                self.say(&ToAgent::Published { source }).await
-            }
-            Arrived::Output => self.say(&ToAgent::Published { source }).await,
-            Arrived::Pulled(request, tree) => {
-                self.export(s, request, &tree).await;
-                self.say(&ToAgent::Published { source }).await
-            }
-            Arrived::Failed(why) => Err(Parting::Lost(format!("storing what it sent: {why}"))),
-            Arrived::Declined(reason) => {
-                note(s, EventBody::CheckpointRefused { epoch, reason: reason.clone() }).await;
-                self.say(&ToAgent::Declined { source, reason }).await
-            }
-        }
-    }
-
-    async fn pull(&mut self, pull: Pull) -> Result<(), Parting> {
-        self.next_pull += 1;
-        let (request, path) = (self.next_pull, pull.path.clone());
-        self.pulls.insert(request, pull);
-        self.say(&ToAgent::Pull { request, path }).await
-    }
-
-    async fn export(&mut self, s: &SessionScene, request: u32, tree: &Tree) {
-        let Some(dest) = self.pulls.get(&request).map(|p| p.dest.clone()) else { return };
-        let store = &s.scene.inner.checkpoints;
-        let (store, job, size) = (store.clone(), s.scene.doc.facts.id.clone(), tree.size());
-        let tree = tree.clone();
-        let done = tokio::task::spawn_blocking(move || store.export_tree(&job, &tree, &dest)).await;
-        let answer = match done {
-            Ok(Ok(())) => Ok(size),
-            Ok(Err(e)) => Err(e.to_string()),
-            Err(e) => Err(e.to_string()),
-        };
-        self.answer_pull(request, answer);
-    }
-
-    fn answer_pull(&mut self, request: u32, answer: Result<u64, String>) {
-        if let Some(pull) = self.pulls.remove(&request)
-            && pull.answer.send(answer).is_err()
-        {
-            tracing::debug!("nobody waits for the pulled files any more");
-        }
-    }
-
     async fn say(&self, message: &ToAgent) -> Result<(), Parting> {
         let frame = encode_message(message).map_err(|e| Parting::Lost(e.to_string()))?;
         self.out.send(frame).await.map_err(|_| Parting::Lost("the connection is gone".into()))
-    }
-}
-
-fn exit(end: &TaskEnd) -> Exit {
-    Exit {
-        code: end.code.or(end.signal.map(|s| 128 + s)).unwrap_or(1),
-        in_setup: end.step == fleet_agent_api::TaskStep::Setup,
-        stopped: end.stopped.is_some(),
-        done: end.done,
-        lost: end.lost,
-        at: end.at,
-    }
-}
-
-async fn tell_notice(s: &SessionScene, epoch: Epoch, notice: Notice) {
-    // The machine's clock is not ours: what counts is how long it had when it saw the notice.
-    let Notice { source, deadline, seen_at } = notice;
-    let deadline = now().plus(deadline.since(seen_at));
-    s.scene.tell(Happening::Notice { epoch, source, deadline }).await;
-}
-
-/// An event that belongs to no step.
-async fn note(s: &SessionScene, body: EventBody) {
-    let job = s.scene.doc.facts.id.clone();
-    let event = Event { at: now(), job_id: job.clone(), body };
-    let store = &*s.scene.inner.store;
-    if let Err(e) = store.append(vec![event]).await {
-        tracing::warn!(%job, "an event is lost: {e}");
-    } else if let Err(e) = s.journal.catch_up(&job, store).await {
-        tracing::warn!(%job, "the stream lags: {e}");
     }
 }

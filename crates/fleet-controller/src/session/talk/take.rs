@@ -1,0 +1,152 @@
+//! Taking in what the agent has: lines, checkpoints, outputs, pulled files.
+//!
+//! Invariant: a line is acknowledged only when it is durable here, and a transfer is called published only
+//! when it is.
+
+use super::Talk;
+use crate::clock::now;
+use crate::mail::Pull;
+use crate::session::relay::Arrived;
+use crate::session::{Parting, SessionScene};
+use fleet_agent_api::{Notice, Source, TaskEnd, ToAgent};
+use fleet_lifecycle::{Exit, Happening};
+use fleet_types::{Epoch, Event, EventBody, LogLine, Tree};
+
+impl Talk {
+    pub(super) async fn log(
+        &mut self,
+        s: &SessionScene,
+        records: Vec<fleet_agent_api::LogRecord>,
+    ) -> Result<(), Parting> {
+        let Some(last) = records.last().map(|r| r.offset) else { return Ok(()) };
+        let events: Vec<Event> = records
+            .into_iter()
+            .map(|r| Event {
+                at: r.at,
+                job_id: s.scene.doc.facts.id.clone(),
+                body: EventBody::Log(LogLine {
+                    epoch: self.epoch,
+                    stream: r.stream,
+                    node: 0,
+                    line: r.line,
+                    offset: r.offset,
+                }),
+            })
+            .collect();
+        let lost = |e: crate::Error| Parting::Lost(e.to_string());
+        s.journal.write_lines(&events).map_err(lost)?;
+        self.settle(s).await?;
+        // An acknowledged line must survive a power loss; a sync for every few lines is enough.
+        if last >= self.acked + (64 << 10) || self.acked == 0 {
+            s.journal.sync().map_err(lost)?;
+            self.acked = last;
+            return self.say(&ToAgent::LogAck { offset: last }).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ready(
+        &mut self,
+        s: &mut SessionScene,
+        invitation: fleet_agent_api::Invitation,
+    ) -> Result<(), Parting> {
+        let source = invitation.source.clone();
+        match self.relay.invited(invitation).await {
+            Ok(blobs) if blobs.is_empty() => self.arrived(s, source).await,
+            Ok(blobs) => self.say(&ToAgent::Want { source, blobs }).await,
+            Err(reason) => self.say(&ToAgent::Declined { source, reason }).await,
+        }
+    }
+
+    pub(super) async fn arrived(
+        &mut self,
+        s: &mut SessionScene,
+        source: Source,
+    ) -> Result<(), Parting> {
+        let epoch = self.epoch;
+        match self.relay.finish(&source).await {
+            Arrived::Partial => Ok(()),
+            Arrived::Checkpoint(manifest) => {
+                s.scene
+                    .tell(Happening::Saved {
+                        epoch,
+                        number: manifest.id.number,
+                        taken_at: manifest.taken_at,
+                        bytes: manifest.tree.size(),
+                        files: manifest.tree.entries.len(),
+                    })
+                    .await;
+                self.say(&ToAgent::Published { source }).await
+            }
+            Arrived::Output => self.say(&ToAgent::Published { source }).await,
+            Arrived::Pulled(request, tree) => {
+                self.export(s, request, &tree).await;
+                self.say(&ToAgent::Published { source }).await
+            }
+            Arrived::Failed(why) => Err(Parting::Lost(format!("storing what it sent: {why}"))),
+            Arrived::Declined(reason) => {
+                note(s, EventBody::CheckpointRefused { epoch, reason: reason.clone() }).await;
+                self.say(&ToAgent::Declined { source, reason }).await
+            }
+        }
+    }
+
+    pub(super) async fn pull(&mut self, pull: Pull) -> Result<(), Parting> {
+        self.next_pull += 1;
+        let (request, path) = (self.next_pull, pull.path.clone());
+        self.pulls.insert(request, pull);
+        self.say(&ToAgent::Pull { request, path }).await
+    }
+
+    async fn export(&mut self, s: &SessionScene, request: u32, tree: &Tree) {
+        let Some(dest) = self.pulls.get(&request).map(|p| p.dest.clone()) else { return };
+        let store = &s.scene.inner.checkpoints;
+        let (store, job, size) = (store.clone(), s.scene.doc.facts.id.clone(), tree.size());
+        let tree = tree.clone();
+        let done = tokio::task::spawn_blocking(move || store.export_tree(&job, &tree, &dest)).await;
+        let answer = match done {
+            Ok(Ok(())) => Ok(size),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        self.answer_pull(request, answer);
+    }
+
+    pub(super) fn answer_pull(&mut self, request: u32, answer: Result<u64, String>) {
+        if let Some(pull) = self.pulls.remove(&request)
+            && pull.answer.send(answer).is_err()
+        {
+            tracing::debug!("nobody waits for the pulled files any more");
+        }
+    }
+}
+
+pub(super) fn exit(end: &TaskEnd) -> Exit {
+    Exit {
+        code: end.code.or(end.signal.map(|s| 128 + s)).unwrap_or(1),
+        in_setup: end.step == fleet_agent_api::TaskStep::Setup,
+        stopped: end.stopped.is_some(),
+        done: end.done,
+        lost: end.lost,
+        at: end.at,
+    }
+}
+
+pub(super) async fn tell_notice(s: &SessionScene, epoch: Epoch, notice: Notice) {
+    // The machine's clock is not ours: what counts is how long it had when it saw the notice.
+    let Notice { source, deadline, seen_at } = notice;
+    let deadline = now().plus(deadline.since(seen_at));
+    s.scene.tell(Happening::Notice { epoch, source, deadline }).await;
+}
+
+/// An event that belongs to no step.
+pub(super) async fn note(s: &SessionScene, body: EventBody) {
+    let job = s.scene.doc.facts.id.clone();
+    let event = Event { at: now(), job_id: job.clone(), body };
+    let store = &*s.scene.inner.store;
+    if let Err(e) = store.append(vec![event]).await {
+        tracing::warn!(%job, "an event is lost: {e}");
+    } else if let Err(e) = s.journal.catch_up(&job, store).await {
+        tracing::warn!(%job, "the stream lags: {e}");
+    }
+}
