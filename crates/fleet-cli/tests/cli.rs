@@ -13,5 +13,7 @@ mod files;
 mod realm;
 #[path = "cli/server.rs"]
 mod server;
+#[path = "cli/simulate.rs"]
+mod simulate;
 #[path = "cli/stage.rs"]
 mod stage;

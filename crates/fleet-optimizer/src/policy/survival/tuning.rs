@@ -32,7 +32,7 @@ impl Default for Tuning {
             first_age: 2.0,
             found_age: 0.0,
             lasting_age: 2.0,
-            margin: 0.5,
+            margin: 1.0,
             steps: 64,
         }
     }
