@@ -2,6 +2,8 @@
 //! policy against its own bounds there. The recordings are no part of this repository: without them
 //! the tests say so.
 
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 use fleet_optimizer::policy::named;
 use fleet_optimizer::simulate::{Case, Trace, World, optimum, simulate};
 use serde_json::Value;

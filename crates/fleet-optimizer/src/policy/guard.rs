@@ -59,14 +59,14 @@ impl Decider {
             return granted(view, wish);
         }
         match view.mode {
-            Mode::Idle => self.from_idle(view, wish),
-            Mode::OnDemand(_) => from_running(view, wish),
+            Mode::Idle => self.when_idle(view, wish),
+            Mode::OnDemand(_) => when_running(view, wish),
             Mode::Spot(z) if wish == Wish::Spot(z) => granted(view, wish),
-            Mode::Spot(_) => from_running(view, wish),
+            Mode::Spot(_) => when_running(view, wish),
         }
     }
 
-    fn from_idle(&mut self, view: &View<'_>, wish: Wish) -> Decision {
+    fn when_idle(&mut self, view: &View<'_>, wish: Wish) -> Decision {
         // A try that is refused is a step of waiting.
         let waits = wish == Wish::Idle || (view.blind && wish != Wish::OnDemand);
         if !launch_is_safe(view) || (waits && !wait_is_safe(view)) {
@@ -78,7 +78,7 @@ impl Decider {
 }
 
 /// From a machine that runs: what is not safe leaves it running.
-fn from_running(view: &View<'_>, wish: Wish) -> Decision {
+fn when_running(view: &View<'_>, wish: Wish) -> Decision {
     let safe = match wish {
         Wish::Spot(_) => launch_is_safe(view),
         Wish::Idle => wait_is_safe(view),
