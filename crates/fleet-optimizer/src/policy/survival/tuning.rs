@@ -2,7 +2,8 @@
 
 use super::spells::{AGES, Shape};
 
-/// Fitted on folds by zone and date of recorded traces; see docs/reference/simulate.md.
+/// Hazards are pooled, and the rest chosen, on one set of recorded traces without holding any back: see
+/// docs/reference/simulate.md.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     pub(super) up: Shape,
