@@ -265,6 +265,13 @@ pub async fn plan(home: &Home, account: &Account, task: &Task, refresh: bool) ->
     providers.dedup();
     for id in providers {
         if let Ok(line) = identity_cached(home, account, id, refresh).await {
+            let end = now().plus(max_duration(task));
+            if let Some(at) = line.expires_at.filter(|at| *at < end) {
+                out.notes.insert(0, format!(
+                    "{}'s credentials expire at {at}, before the task may end: from then on nothing can be recovered or ended there until you log in again",
+                    id.title()
+                ));
+            }
             out.accounts.push(line);
         }
     }

@@ -5,11 +5,6 @@
 //! capacity and no spot requests of RunInstances; those are proved elsewhere. It checks the signature of
 //! a form that it has encoded again, with `+` for a space, so no value here holds one. It is installed from PyPI
 //! into the target folder; only where that is impossible the test is skipped, aloud.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test: it panics, and says what it skips"
-)]
 
 use fleet_provider::{Boot, Candidate, LaunchRequest, OwnerTag, Provider, Termination};
 use fleet_provider_aws::{AwsConfig, AwsProvider, connect};

@@ -4,7 +4,6 @@
 //! network) the comparison is left out, loudly. Heads of corpus files say what is expected:
 //! `# oracle: same`, `refuses`, or `skip` with the reason. The same run checks our JSON Schema against
 //! every file, with the validator that SkyPilot brings along.
-#![expect(clippy::print_stderr, reason = "a comparison that did not happen must be seen")]
 
 use fleet_spec::{Alternative, MountSource, Overrides, Task, json_schema, parse};
 use fleet_types::{Accelerator, AcceleratorRequest};

@@ -1,5 +1,4 @@
 //! Reading stays quick, also without optimisation: limits that the README's first command relies on.
-#![expect(clippy::print_stdout, reason = "the figures are the point")]
 
 use fleet_spec::{MAX_BYTES, Overrides, parse};
 use std::time::{Duration, Instant};

@@ -180,7 +180,7 @@ async fn a_ghost_never_wins() {
     assert_eq!(save(&store, 1, 2, "1/2").await, Published::AlreadyThere, "that one had got in");
     assert_eq!(ids(&store.list(&job()).await.unwrap()), [(1, 2)]);
     assert_eq!(save(&store, 2, 1, "2/1").await, Published::Published);
-    assert_eq!(save(&store, 1, 999_999_9, "ghost").await, beaten(2, 1));
+    assert_eq!(save(&store, 1, 9_999_999, "ghost").await, beaten(2, 1));
     drop(store);
     let store = LocalCheckpoints::open(dir.path()).unwrap();
     assert_eq!(save(&store, 1, 4, "ghost").await, beaten(2, 1), "the fence is on the disk");

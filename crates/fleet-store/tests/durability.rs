@@ -58,9 +58,10 @@ fn child_that_acknowledges() {
                 }
             })
         });
-        for writer in writers.collect::<Vec<_>>() {
-            writer.await.unwrap();
-        }
+        // They end by SIGKILL only.
+        let writers: Vec<_> = writers.collect();
+        let first = writers.into_iter().next().unwrap();
+        first.await.unwrap();
     });
 }
 
@@ -189,7 +190,8 @@ fn a_newer_schema_is_refused() {
 
 #[test]
 fn damage_is_named_and_never_taken_for_an_empty_store() {
-    let spoilers: &[(&str, fn(&Path))] = &[
+    type Spoiler = (&'static str, fn(&Path));
+    let spoilers: &[Spoiler] = &[
         ("cut to nothing", |p| std::fs::write(p, b"").unwrap()),
         ("cut to a header", |p| cut(p, 100)),
         ("cut to a page", |p| cut(p, 4096)),

@@ -182,10 +182,8 @@ impl Sim {
         let window = self.clouds.iter().map(|c| c.visibility).max().unwrap_or_default();
         let since = (*at).max(self.up_since).max(self.dice.until);
         let late = self.memory.is_some() && now.since(since) > window + 4 * MINUTE;
-        if late {
-            if let Some(m) = self.machines.iter().position(|m| m.off_at.is_none()) {
-                self.violated(format!("2: machine {m} lives long after the job's end"));
-            }
+        if late && let Some(m) = self.machines.iter().position(|m| m.off_at.is_none()) {
+            self.violated(format!("2: machine {m} lives long after the job's end"));
         }
     }
 

@@ -204,15 +204,15 @@ impl Sim {
         if self.store.state.is_finished() {
             return Ok(());
         }
-        if self.has(Bug::NoEpochCheck) {
-            if let Happening::Dead { epoch, .. } | Happening::Settled { epoch } = &mut happening {
-                *epoch = self.store.state.epoch;
-            }
+        if self.has(Bug::NoEpochCheck)
+            && let Happening::Dead { epoch, .. } | Happening::Settled { epoch } = &mut happening
+        {
+            *epoch = self.store.state.epoch;
         }
-        if self.has(Bug::StopIsSuccess) {
-            if let Happening::Exited { exit, .. } = &mut happening {
-                exit.stopped = false;
-            }
+        if self.has(Bug::StopIsSuccess)
+            && let Happening::Exited { exit, .. } = &mut happening
+        {
+            exit.stopped = false;
         }
         self.answered(&happening);
         let facts = self.facts.clone();
@@ -288,10 +288,10 @@ impl Sim {
 
     fn start_at_once(&self, wanted: &mut [Want]) {
         for want in wanted {
-            if let Want::Session { epoch, goal: goal @ SessionGoal::Prepare } = want {
-                if *epoch == self.store.state.epoch {
-                    *goal = SessionGoal::Run;
-                }
+            if let Want::Session { epoch, goal: goal @ SessionGoal::Prepare } = want
+                && *epoch == self.store.state.epoch
+            {
+                *goal = SessionGoal::Run;
             }
         }
     }

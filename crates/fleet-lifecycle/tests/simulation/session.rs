@@ -122,11 +122,11 @@ impl Sim {
     /// The agent's reports since the last look, in their order.
     fn hear(&mut self, s: &mut Session) -> Step {
         let (epoch, m) = (s.epoch, s.machine);
-        if let Some(deadline) = self.machines[m].notice {
-            if !std::mem::replace(&mut s.noticed, true) {
-                let source = "metadata".to_owned();
-                self.tell_now(Happening::Notice { epoch, source, deadline }, None)?;
-            }
+        if let Some(deadline) = self.machines[m].notice
+            && !std::mem::replace(&mut s.noticed, true)
+        {
+            let source = "metadata".to_owned();
+            self.tell_now(Happening::Notice { epoch, source, deadline }, None)?;
         }
         let ready = self.machines[m].agent.prepared_at.is_some_and(|at| at <= self.now);
         if ready && !std::mem::replace(&mut s.prepared, true) {
@@ -142,17 +142,17 @@ impl Sim {
             let restored = s.restored.take();
             self.tell_now(Happening::Started { epoch, at, restored }, Some(Edge::Start))?;
         }
-        if let TaskNow::Ended { code, stopped, at } = task {
-            if !std::mem::replace(&mut s.exited, true) {
-                self.told_exit(code, stopped);
-                let done = stopped && self.task.done_when_stopped && code == 0;
-                if done {
-                    self.dice.counts.kinds[Kind::TaskDoneWhenStopped as usize] += 1;
-                }
-                let lost = self.machines[m].agent.lost;
-                let exit = Exit { code, in_setup: false, stopped, done, lost, at };
-                self.tell_now(Happening::Exited { epoch, exit }, None)?;
+        if let TaskNow::Ended { code, stopped, at } = task
+            && !std::mem::replace(&mut s.exited, true)
+        {
+            self.told_exit(code, stopped);
+            let done = stopped && self.task.done_when_stopped && code == 0;
+            if done {
+                self.dice.counts.kinds[Kind::TaskDoneWhenStopped as usize] += 1;
             }
+            let lost = self.machines[m].agent.lost;
+            let exit = Exit { code, in_setup: false, stopped, done, lost, at };
+            self.tell_now(Happening::Exited { epoch, exit }, None)?;
         }
         self.publish(s)?;
         if self.machines[m].agent.settled() && !std::mem::replace(&mut s.settled, true) {

@@ -17,7 +17,7 @@ fn runs(epoch: Epoch) -> Want {
 
 /// A report that the edges could make now, of the newest or an older epoch.
 fn report(s: &Story, kind: usize, n: u8) -> Happening {
-    let back = u32::from(n % 4 == 0);
+    let back = u32::from(n.is_multiple_of(4));
     let epoch = Epoch(s.state.epoch.0.saturating_sub(back).max(1));
     let offer = match &s.state.phase {
         Phase::Launching { current, .. } => current.offer,
@@ -29,10 +29,14 @@ fn report(s: &Story, kind: usize, n: u8) -> Happening {
     match kind {
         0 => {
             let Phase::Planning { round, .. } = s.state.phase else { return Happening::Tick };
-            let places = if n % 5 == 0 { Vec::new() } else { Story::places() };
+            let places = if n.is_multiple_of(5) { Vec::new() } else { Story::places() };
             Happening::Planned { round, places, rejected: 0, reasons: Vec::new() }
         }
-        1 => Happening::PlanFailed { round: u32::from(n % 2), reason, credentials: n % 7 == 0 },
+        1 => Happening::PlanFailed {
+            round: u32::from(n % 2),
+            reason,
+            credentials: n.is_multiple_of(7),
+        },
         2..=4 => Happening::Accepted { epoch, offer, instance: Box::new(s.machine(epoch)) },
         5 => {
             let fault = Fault::ALL[usize::from(n) % Fault::ALL.len()];
@@ -48,7 +52,9 @@ fn report(s: &Story, kind: usize, n: u8) -> Happening {
         }
         14 => Happening::Notice { epoch, source: "m".into(), deadline: at },
         15 => Happening::Saved { epoch, number: u32::from(n), taken_at: at, bytes: 1, files: 1 },
-        16 => Happening::Exited { epoch, exit: exit(code, n % 2 == 0, n % 11 == 0) },
+        16 => {
+            Happening::Exited { epoch, exit: exit(code, n.is_multiple_of(2), n.is_multiple_of(11)) }
+        }
         17 => Happening::Settled { epoch },
         18 => Happening::Lost { epoch },
         19 => Happening::Dead { epoch, cause: DeathCause::Preempted, at },
