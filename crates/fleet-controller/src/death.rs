@@ -14,23 +14,26 @@ const SPAN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Absence {
     launched_at: Timestamp,
-    /// By the wall clock, for the books, and by one that no jump can move, for the proof.
-    since: Option<(Timestamp, Instant)>,
+    /// When it was first missed: if its death is proven, the books end there.
+    missing_at: Option<Timestamp>,
+    /// From when on listings count, by a clock that no jump can move.
+    counted_from: Option<Instant>,
     omitted: u32,
 }
 
 impl Absence {
     pub(crate) fn new(launched_at: Timestamp) -> Self {
-        Self { launched_at, since: None, omitted: 0 }
+        Self { launched_at, missing_at: None, counted_from: None, omitted: 0 }
     }
     /// It was there again.
     pub(crate) fn seen(&mut self) {
-        self.since = None;
+        self.missing_at = None;
+        self.counted_from = None;
         self.omitted = 0;
     }
     /// Since when it is missing: if its death is proven, the latest moment at which it ended.
     pub(crate) fn since(&self) -> Option<Timestamp> {
-        self.since.map(|(at, _)| at)
+        self.missing_at
     }
     /// Takes one more not-found in, with a listing beside it; answers whether death is proven.
     pub(crate) async fn proven(
@@ -40,20 +43,23 @@ impl Absence {
         instance: &InstanceId,
         scale: TimeScale,
     ) -> bool {
-        let visible = scale.span(provider.capabilities().visibility);
-        if now().since(self.launched_at) <= visible {
+        let listed = match provider.list(owner).await {
+            Ok(listing) if listing.complete => listing,
+            // Incomplete or failed: evidence of nothing.
+            Ok(_) | Err(_) => return false,
+        };
+        if listed.instances.iter().any(|i| i.id == *instance) {
+            self.seen();
             return false;
         }
-        match provider.list(owner).await {
-            Ok(listing) if listing.instances.iter().any(|i| i.id == *instance) => self.seen(),
-            Ok(listing) if listing.complete => {
-                self.since.get_or_insert_with(|| (now(), Instant::now()));
-                self.omitted += 1;
-            }
-            // Incomplete or failed: evidence of nothing.
-            Ok(_) | Err(_) => {}
+        self.missing_at.get_or_insert_with(now);
+        let visible = scale.span(provider.capabilities().visibility);
+        if now().since(self.launched_at) <= visible {
+            // A new machine may be missing from lists: none of these counts.
+            return false;
         }
-        self.omitted >= LISTINGS
-            && self.since.is_some_and(|(_, at)| at.elapsed() >= scale.span(SPAN))
+        self.omitted += 1;
+        let counted = self.counted_from.get_or_insert_with(Instant::now);
+        self.omitted >= LISTINGS && counted.elapsed() >= scale.span(SPAN)
     }
 }
