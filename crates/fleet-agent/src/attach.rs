@@ -47,7 +47,9 @@ fn own(fd: std::os::fd::BorrowedFd<'_>) -> Result<File> {
 fn connect(base: &Base) -> Result<UnixStream> {
     let (path, since) = (base.socket(), Instant::now());
     loop {
-        match UnixStream::connect(&path) {
+        let reached =
+            base.socket_by_handle().and_then(|(_folder, short)| UnixStream::connect(short));
+        match reached {
             Ok(stream) => return Ok(stream),
             Err(_) if since.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(20)),
             Err(e) => return Err(e).doing(|| format!("reach the agent at `{}`", path.display())),

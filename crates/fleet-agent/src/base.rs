@@ -39,6 +39,14 @@ impl Base {
     pub(crate) fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
     }
+    /// A name for the socket that is short however long the home's path is: a socket's address holds 108
+    /// bytes. Good while the folder's handle lives.
+    pub(crate) fn socket_by_handle(&self) -> std::io::Result<(std::fs::File, PathBuf)> {
+        use std::os::fd::AsRawFd;
+        let folder = std::fs::File::open(&self.root)?;
+        let path = format!("/proc/self/fd/{}/agent.sock", folder.as_raw_fd());
+        Ok((folder, path.into()))
+    }
     pub(crate) fn daemon_lock(&self) -> PathBuf {
         self.root.join("agent.lock")
     }

@@ -84,7 +84,8 @@ fn listen(base: &Base) -> Result<UnixListener> {
     let path = base.socket();
     let what = || format!("listen at `{}`", path.display());
     crate::base::absent(fs::remove_file(&path)).doing(what)?;
-    let listener = UnixListener::bind(&path).doing(what)?;
+    let (_folder, short) = base.socket_by_handle().doing(what)?;
+    let listener = UnixListener::bind(&short).doing(what)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600)).doing(what)?;
     Ok(listener)
 }
