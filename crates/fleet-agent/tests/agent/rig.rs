@@ -36,7 +36,9 @@ impl Rig {
             notice_poll_ms: 50,
             beat_ms: 100,
         };
-        Self { home: tempfile::tempdir().unwrap(), config, env: Vec::new() }
+        // Longer than a socket's address may be: homes of people are.
+        let home = tempfile::Builder::new().prefix(&"long".repeat(30)).tempdir().unwrap();
+        Self { home, config, env: Vec::new() }
     }
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
