@@ -1,7 +1,7 @@
 //! Connecting: the machine exists and bills; SSH and agent are awaited, for a bounded time.
 
 use crate::{Happening, Phase, Turn, phase::recovering};
-use fleet_types::{DeathCause, EndCause, EventBody};
+use fleet_types::{EndCause, EventBody};
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     let Phase::Connecting { until } = turn.state.phase else { return };
@@ -25,14 +25,7 @@ pub(crate) fn lost_before_running(turn: &mut Turn<'_>, happening: Happening) {
         }
         Happening::Dead { cause, at, epoch } => {
             recovering::bury(turn, epoch, cause, at);
-            let cause = match cause {
-                DeathCause::Preempted => EndCause::Preempted,
-                DeathCause::ByUser
-                | DeathCause::Itself
-                | DeathCause::HostFailure
-                | DeathCause::NeverStarted
-                | DeathCause::Unsaid => EndCause::LaunchFailed,
-            };
+            let cause = recovering::named(cause, EndCause::LaunchFailed);
             turn.recover(cause, turn.now, true);
         }
         Happening::Unfit { reason, .. } => unfit(turn, &reason),

@@ -91,6 +91,18 @@ pub(crate) fn released(turn: &mut Turn<'_>, epoch: Epoch) {
     }
 }
 
+/// What an attempt's end is called that a death brought: taken away, or `otherwise`.
+pub(crate) fn named(cause: DeathCause, otherwise: EndCause) -> EndCause {
+    match cause {
+        DeathCause::Preempted => EndCause::Preempted,
+        DeathCause::ByUser
+        | DeathCause::Itself
+        | DeathCause::HostFailure
+        | DeathCause::NeverStarted
+        | DeathCause::Unsaid => otherwise,
+    }
+}
+
 /// Books a proven death.
 pub(crate) fn bury(turn: &mut Turn<'_>, epoch: Epoch, cause: DeathCause, at: Timestamp) {
     let Some(attempt) = turn.attempt_mut(epoch) else { return };
@@ -98,14 +110,7 @@ pub(crate) fn bury(turn: &mut Turn<'_>, epoch: Epoch, cause: DeathCause, at: Tim
     let token = attempt.token.clone();
     turn.rows.push(RowChange::Dead { token, at, cause });
     let named = match turn.state.phase {
-        Phase::Running { .. } if turn.is_current(epoch) => match cause {
-            DeathCause::Preempted => EndCause::Preempted,
-            DeathCause::ByUser
-            | DeathCause::Itself
-            | DeathCause::HostFailure
-            | DeathCause::NeverStarted
-            | DeathCause::Unsaid => EndCause::HostLost,
-        },
+        Phase::Running { .. } if turn.is_current(epoch) => named(cause, EndCause::HostLost),
         _ if cause == DeathCause::Preempted => EndCause::Preempted,
         Phase::Connecting { .. } | Phase::Preparing { .. } => EndCause::LaunchFailed,
         _ => EndCause::HostLost,

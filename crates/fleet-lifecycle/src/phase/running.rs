@@ -1,7 +1,7 @@
 //! Running: the task works. What happens at a preemption starts here and goes on in `recovering`.
 
 use crate::{Exit, Goal, Happening, Phase, Turn, phase::recovering, phase::stopping};
-use fleet_types::{DeathCause, EndCause, Epoch, EventBody, Outcome, Timestamp};
+use fleet_types::{EndCause, Epoch, EventBody, Outcome, Timestamp};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -13,14 +13,7 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
         Happening::Exited { epoch, exit } => exited(turn, epoch, exit),
         Happening::Dead { epoch, cause, at } => {
             recovering::bury(turn, epoch, cause, at);
-            let cause = match cause {
-                DeathCause::Preempted => EndCause::Preempted,
-                DeathCause::ByUser
-                | DeathCause::Itself
-                | DeathCause::HostFailure
-                | DeathCause::NeverStarted
-                | DeathCause::Unsaid => EndCause::HostLost,
-            };
+            let cause = recovering::named(cause, EndCause::HostLost);
             turn.recover(cause, turn.now, true);
         }
         Happening::Silent { epoch, since } => {
