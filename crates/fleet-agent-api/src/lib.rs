@@ -7,12 +7,17 @@
 
 mod frame;
 mod message;
+mod store;
 
 pub use frame::{Blob, Decoder, Frame, FrameError, MAX_FRAME, encode_blob, encode_message};
 pub use message::{
     AgentConfig, AgentState, Beat, FromAgent, GpuSample, Invitation, LogRecord, Notice, RunSpec,
-    SignalTarget, Slot, Source, StopOrder, StopReason, TaskEnd, TaskState, TaskStep, ToAgent, Want,
+    SignalTarget, SignedCall, Slot, Source, StopOrder, StopReason, TaskEnd, TaskState, TaskStep, ToAgent,
+    Want,
+};
+pub use store::{
+    MountForm, MountOrder, OutcomeRecord, Saved, StoreAccess, StoreCall, StoreKey, StorePlace, Tool,
 };
 
 /// Version of the conversation. A peer with another version is refused with both numbers in the text.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;

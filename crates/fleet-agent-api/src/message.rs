@@ -3,7 +3,8 @@
 //! Invariant: reports are level, not edge: after a reconnect [`FromAgent::Welcome`] tells the whole state
 //! again, so nothing depends on a message that was in flight. Orders are idempotent.
 
-use fleet_types::{EndMachine, Epoch, FleetId, JobId, LogStream, Timestamp, Tree};
+use crate::store::{MountOrder, Saved, StoreAccess, StoreCall};
+use fleet_types::{EndMachine, Epoch, FleetId, JobId, LogStream, StoredTree, Timestamp, Tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,10 @@ pub struct AgentConfig {
     pub notice_poll_ms: u64,
     /// Time between two beats.
     pub beat_ms: u64,
+    /// The task has ended, its outcome is in the store and nobody is in contact for this long: the agent
+    /// ends the machine. `None`: it waits for contact or the end of its life.
+    #[serde(default)]
+    pub alone_ms: Option<u64>,
 }
 
 /// A folder or file that the controller puts on the machine.
@@ -88,6 +93,24 @@ pub struct RunSpec {
     pub quiet_ms: u64,
     /// Checkpoints above this many bytes are refused (the relay is for small things).
     pub checkpoint_limit: u64,
+    /// Checkpoints, output, logs and outcome go into the store that [`ToAgent::Store`] named, not over
+    /// this line.
+    #[serde(default)]
+    pub to_store: bool,
+}
+
+/// A signed request: the whole URL, good for one [`StoreCall`]. The URL is a key: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedCall {
+    pub call: StoreCall,
+    pub url: String,
+    pub expires_in_ms: u64,
+}
+
+impl std::fmt::Debug for SignedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedCall").field("call", &self.call).finish_non_exhaustive()
+    }
 }
 
 /// Why a task is stopped.
@@ -124,6 +147,27 @@ pub enum ToAgent {
     Put {
         slot: Slot,
         tree: Tree,
+    },
+    /// The job's store and the key for it; again when the key is renewed.
+    Store {
+        access: Box<StoreAccess>,
+    },
+    /// Fetch this checkpoint from the store into the checkpoint folder, before the task. Answered by
+    /// `Placed` or `PutFailed` of that slot.
+    Restore {
+        stored: Box<StoredTree>,
+    },
+    /// Show a store's folder at a path, before the task. Answered by `Mounted` or `MountFailed`.
+    Mount(Box<MountOrder>),
+    /// Answer to `Sign`.
+    Signed {
+        request: u32,
+        calls: Vec<SignedCall>,
+    },
+    /// Answer to `Sign` that could not be followed.
+    NotSigned {
+        request: u32,
+        reason: String,
     },
     /// Run this. Ignored where the epoch's task was started already.
     Start {
@@ -222,6 +266,12 @@ pub struct AgentState {
     pub settled: bool,
     /// Work after this moment is in no published checkpoint of this epoch.
     pub published_at: Option<Timestamp>,
+    /// The newest checkpoint of this epoch in the store.
+    #[serde(default)]
+    pub saved: Option<Saved>,
+    /// Targets that are mounted.
+    #[serde(default)]
+    pub mounted: Vec<String>,
 }
 
 /// One line of output in the spool.
@@ -296,6 +346,22 @@ pub enum FromAgent {
     /// It could not be read or is too large; the task goes on.
     NotReady {
         source: Source,
+        reason: String,
+    },
+    /// A checkpoint is published in the store.
+    Saved(Saved),
+    /// These requests need a signature: there is no key here.
+    Sign {
+        request: u32,
+        calls: Vec<StoreCall>,
+    },
+    /// A store's folder is at its path; `how` says by what means, for people.
+    Mounted {
+        target: String,
+        how: String,
+    },
+    MountFailed {
+        target: String,
         reason: String,
     },
     Notice(Notice),

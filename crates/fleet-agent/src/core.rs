@@ -162,6 +162,8 @@ impl Core {
             placed: memory.placed.iter().map(|(slot, _)| slot.clone()).collect(),
             settled: memory.settled,
             published_at: memory.published_at,
+            saved: None,
+            mounted: Vec::new(),
         };
         outbox.say(&FromAgent::Welcome {
             protocol: PROTOCOL,
@@ -202,6 +204,14 @@ impl Core {
                 });
             }
             ToAgent::Release => self.release(),
+            ToAgent::Store { .. }
+            | ToAgent::Restore { .. }
+            | ToAgent::Mount(_)
+            | ToAgent::Signed { .. }
+            | ToAgent::NotSigned { .. } => {
+                let reason = "this machine knows no store".to_owned();
+                self.say(&FromAgent::Refused { reason });
+            }
             // Contact was noted where it was heard; the session answers the other two itself.
             ToAgent::Ping | ToAgent::Hello { .. } | ToAgent::Put { .. } => {}
         }

@@ -62,5 +62,6 @@ pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> 
         grace_ms: doc.facts.grace_ms,
         quiet_ms: checkpoint.quiet.as_millis() as u64,
         checkpoint_limit: CHECKPOINT_LIMIT,
+        to_store: false,
     })
 }

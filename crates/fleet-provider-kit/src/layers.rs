@@ -11,12 +11,13 @@ mod retry;
 use async_trait::async_trait;
 use fleet_provider::{
     Auxiliary, Capabilities, Idempotency, Identity, LaunchRequest, Leftover, Listing, OwnerTag,
-    Provider, ProviderError, Result, Termination,
+    KeyScope, Provider, ProviderError, Result, StorageKey, StorageKeys, Termination,
 };
 use fleet_types::{Instance, InstanceId, Offer, OfferQuery, Place, ProviderId, TimeScale};
 use limits::Limits;
 use retry::{Repeat, Retry};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::Instrument as _;
 
 /// What the layers need to know.
@@ -95,15 +96,17 @@ impl Layered {
     }
 
     fn inner_auxiliary(&self) -> Result<&dyn Auxiliary> {
-        self.inner.auxiliary().ok_or_else(|| {
-            ProviderError::new(
-                fleet_types::Fault::Rejected,
-                fleet_types::Scope::Provider,
-                "auxiliary",
-                "unsupported",
-            )
-        })
+        self.inner.auxiliary().ok_or_else(|| unsupported("auxiliary"))
     }
+
+    fn inner_storage_keys(&self) -> Result<&dyn StorageKeys> {
+        self.inner.storage_keys().ok_or_else(|| unsupported("storage"))
+    }
+}
+
+fn unsupported(operation: &'static str) -> ProviderError {
+    let (fault, scope) = (fleet_types::Fault::Rejected, fleet_types::Scope::Provider);
+    ProviderError::new(fault, scope, operation, "unsupported")
 }
 
 fn trace_failure(error: &ProviderError) {
@@ -147,8 +150,23 @@ impl Provider for Layered {
     async fn terminate(&self, id: &InstanceId, place: &Place) -> Result<Termination> {
         self.call(Kind::Terminate, Repeat::Safe, || self.inner.terminate(id, place)).await
     }
+    fn storage_keys(&self) -> Option<&dyn StorageKeys> {
+        self.inner.storage_keys().map(|_| self as &dyn StorageKeys)
+    }
     fn auxiliary(&self) -> Option<&dyn Auxiliary> {
         self.inner.auxiliary().map(|_| self as &dyn Auxiliary)
+    }
+}
+
+#[async_trait]
+impl StorageKeys for Layered {
+    async fn own_key(&self) -> Result<StorageKey> {
+        let inner = self.inner_storage_keys()?;
+        self.call(Kind::Verify, Repeat::Safe, || inner.own_key()).await
+    }
+    async fn narrow(&self, scope: &KeyScope, life: Duration) -> Result<Option<StorageKey>> {
+        let inner = self.inner_storage_keys()?;
+        self.call(Kind::Verify, Repeat::Safe, || inner.narrow(scope, life)).await
     }
 }
 

@@ -8,11 +8,13 @@ mod capabilities;
 mod error;
 mod launch;
 mod provider;
+mod storage;
 
 pub use capabilities::{Capabilities, Idempotency, NoticeSource};
 pub use error::ProviderError;
 pub use launch::{Boot, Candidate, LaunchRequest, OwnerTag};
 pub use provider::{Auxiliary, Identity, Leftover, Listing, Provider, Termination};
+pub use storage::{KeyScope, StorageKey, StorageKeys};
 
 /// What every call answers.
 pub type Result<T> = std::result::Result<T, ProviderError>;

@@ -1,6 +1,6 @@
 //! The trait. Every method doc says what it does, how it repeats, what it may return and what it never does.
 
-use crate::{Capabilities, LaunchRequest, OwnerTag, Result};
+use crate::{Capabilities, LaunchRequest, OwnerTag, Result, StorageKeys};
 use async_trait::async_trait;
 use fleet_types::{Instance, InstanceId, Offer, OfferQuery, Place, ProviderId, Timestamp, Usd};
 use std::fmt::Debug;
@@ -91,6 +91,11 @@ pub trait Provider: Debug + Send + Sync + 'static {
 
     /// Things besides machines that the driver makes, where it makes any.
     fn auxiliary(&self) -> Option<&dyn Auxiliary> {
+        None
+    }
+
+    /// Keys for the cloud's object store, where it has one.
+    fn storage_keys(&self) -> Option<&dyn StorageKeys> {
         None
     }
 }

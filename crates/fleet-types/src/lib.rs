@@ -7,6 +7,7 @@
 //! Deliberately absent: behaviour that decides (optimizer, lifecycle) and behaviour that waits (edges).
 
 pub mod accelerator;
+pub mod bucket;
 pub mod checkpoint;
 pub mod event;
 pub mod fault;
@@ -23,6 +24,7 @@ pub mod time;
 pub mod tree;
 
 pub use accelerator::{Accelerator, AcceleratorRequest};
+pub use bucket::{BucketUri, StoreKind, StoredTree};
 pub use checkpoint::{CheckpointId, CheckpointManifest};
 pub use event::{Event, EventBody, LogLine, LogStream, RankedPlace};
 pub use fault::{Fault, Refusal, Scope};

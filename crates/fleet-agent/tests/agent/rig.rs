@@ -35,6 +35,7 @@ impl Rig {
             watch_ec2: false,
             notice_poll_ms: 50,
             beat_ms: 100,
+            alone_ms: None,
         };
         // Longer than a socket's address may be: homes of people are.
         let home = tempfile::Builder::new().prefix(&"long".repeat(30)).tempdir().unwrap();

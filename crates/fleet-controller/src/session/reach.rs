@@ -154,6 +154,7 @@ async fn start(
         notice_poll_ms: facts.time_scale.secs(5.0).max(Duration::from_millis(250)).as_millis()
             as u64,
         beat_ms: 5_000,
+        alone_ms: None,
     };
     let json = serde_json::to_vec(&config).map_err(|e| Parting::Lost(e.to_string()))?;
     let output = session

@@ -221,6 +221,12 @@ impl Talk {
                 self.settle(s).await
             }
             FromAgent::Beat(_) => Ok(()),
+            FromAgent::Saved(_)
+            | FromAgent::Sign { .. }
+            | FromAgent::Mounted { .. }
+            | FromAgent::MountFailed { .. } => {
+                Err(Parting::Lost("the agent speaks of a store that it was not given".into()))
+            }
             FromAgent::Refused { reason }
                 if self.start_asked
                     && self.agent.as_ref().is_some_and(|a| a.task == TaskState::Idle) =>
