@@ -40,6 +40,10 @@ pub struct JobFacts {
 pub struct Timing(TimeScale);
 
 impl JobFacts {
+    /// From a stop signal to SIGKILL.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
     /// The spans that hold for this job.
     pub fn timing(&self) -> Timing {
         Timing(self.time_scale)

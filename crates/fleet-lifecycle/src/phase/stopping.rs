@@ -3,7 +3,7 @@
 //! Invariant: no create leaves from here; the job is finished when every machine's terminate was accepted
 //! (or its death proven) and no create's outcome is open. Proof of death goes on, on the row.
 
-use crate::{Goal, Happening, Phase, RowChange, Turn, phase::launching, phase::recovering, view};
+use crate::{Goal, Happening, JobFacts, Phase, RowChange, Turn, phase::launching, phase::recovering, view};
 use fleet_types::{EndCause, EventBody, Outcome};
 use std::time::Duration;
 
@@ -17,13 +17,21 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, reason: &str) {
     };
     match &mut turn.state.phase {
         Phase::Finished { .. } => {}
+        // Said before: the answer is the same, and a task that saves keeps its time.
+        Phase::Stopping { goal: decided, .. } if decided.cause == EndCause::Cancelled => {}
         Phase::Stopping { goal: decided, until, .. } => {
             // A task that has ended keeps its outcome; only the wait for its files is cut short.
-            if decided.exit_code.is_none() {
-                *decided = goal;
+            let most = match decided.exit_code {
+                Some(_) => turn.now,
+                None => {
+                    *decided = goal;
+                    turn.now.plus(cancel_grace(turn.facts))
+                }
+            };
+            *until = (*until).min(most);
+            if *until <= turn.now {
+                take_down(turn);
             }
-            *until = (*until).min(turn.now);
-            take_down(turn);
         }
         Phase::Queued
         | Phase::Planning { .. }
@@ -39,15 +47,20 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, reason: &str) {
 
 /// Ends the job: a running task may save for its grace, everything else goes at once.
 pub(crate) fn enter(turn: &mut Turn<'_>, goal: Goal) {
-    let grace = Duration::from_millis(turn.facts.grace_ms);
+    let grace = turn.facts.grace();
     let running =
         matches!(turn.state.phase, Phase::Running { .. }) || turn.state.outgoing.is_some();
     let until = match (running, goal.cause) {
         (false, _) => turn.now,
-        (true, EndCause::Cancelled) => turn.now.plus(turn.facts.timing().cancel_grace(grace)),
+        (true, EndCause::Cancelled) => turn.now.plus(cancel_grace(turn.facts)),
         (true, _) => turn.now.plus(grace + Duration::from_secs(30)),
     };
     begin(turn, goal, until);
+}
+
+/// How long a cancelled task may save.
+fn cancel_grace(facts: &JobFacts) -> Duration {
+    facts.timing().cancel_grace(facts.grace())
 }
 
 /// Ends the job after its task ended by itself: checkpoints and outputs come home first.

@@ -61,6 +61,44 @@ fn a_cancelled_job_stays_cancelled_when_its_old_task_ends() {
     assert_eq!(goal.outcome, Outcome::Cancelled);
 }
 
+/// Whoever cancels twice gets the same answer, and the task the time that it was promised.
+#[test]
+fn a_second_cancel_does_not_cut_the_time_to_save() {
+    let cancel = || Happening::Cancel { reason: "user".into() };
+    let mut s = Story::running(E1);
+    s.take(cancel());
+    let saving = s.state.clone();
+    s.pass(1);
+    for _ in 0..2 {
+        let said = s.told(cancel());
+        assert!(said.is_empty(), "{said:?}");
+        assert_eq!(s.state, saving, "the second cancel changed something");
+    }
+    let ending = |s: &Story| s.rows().iter().any(|r| matches!(r.state, RowState::Ending { .. }));
+    assert!(!ending(&s), "its machine was ended while it saves");
+    s.pass(3600);
+    s.take(Happening::Tick);
+    assert!(ending(&s), "its time is over");
+}
+
+/// A job stopped by its budget is cancelled: it saves no longer than a cancelled one, and no shorter.
+#[test]
+fn a_cancel_of_a_job_that_saves_for_another_reason_leaves_the_grace_of_a_cancel() {
+    let mut s = Story::running(E1);
+    s.now = s.facts.expires_at;
+    s.take(Happening::Tick);
+    let until = |s: &Story| match &s.state.phase {
+        Phase::Stopping { goal, until, .. } => (goal.cause, until.since(s.now)),
+        other => panic!("{other:?}"),
+    };
+    let (cause, limit) = until(&s);
+    assert_eq!(cause, EndCause::Deadline);
+    s.take(Happening::Cancel { reason: "user".into() });
+    let grace = s.facts.timing().cancel_grace(s.facts.grace());
+    assert!(std::time::Duration::ZERO < grace && grace < limit, "{grace:?} of {limit:?}");
+    assert_eq!(until(&s), (EndCause::Cancelled, grace));
+}
+
 /// A task that saves only at the notice makes progress in every epoch.
 #[test]
 fn what_is_saved_at_the_notice_is_progress() {
