@@ -1,7 +1,7 @@
 //! What is looked at before a change lands, besides the tests.
 
-use crate::workspace::{cargo, has, run as run_command};
-use crate::{deps, tidy};
+use crate::workspace::{cargo, run as run_command};
+use crate::{deny, deps, tidy};
 use anyhow::Result;
 
 /// Formatting, lints, arrows, tidiness, licences and advisories.
@@ -26,20 +26,5 @@ pub(crate) fn run() -> Result<()> {
     ]))?;
     deps::run()?;
     tidy::run()?;
-    deny()
-}
-
-/// cargo-deny where it is installed; advisories only where their database can be reached.
-fn deny() -> Result<()> {
-    if !has("cargo-deny") {
-        println!("SKIPPED cargo-deny: it is not installed (`cargo install cargo-deny --locked`)");
-        return Ok(());
-    }
-    run_command(&mut cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
-    if run_command(&mut cargo(&["deny", "check", "advisories"])).is_err() {
-        println!(
-            "SKIPPED advisories: the database could not be reached, or it names something above"
-        );
-    }
-    Ok(())
+    deny::run()
 }

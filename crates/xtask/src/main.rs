@@ -8,6 +8,7 @@
 mod build;
 mod check;
 mod demo;
+mod deny;
 mod deps;
 mod measure;
 mod test;

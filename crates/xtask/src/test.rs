@@ -17,6 +17,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let fleet = build::all()?;
     crate::deps::run()?;
     crate::tidy::run()?;
+    crate::deny::run()?;
     let mut test = cargo(&["test", "--workspace", "--no-fail-fast"]);
     test.args(args)
         .env("FLEET_BIN", &fleet)
