@@ -18,6 +18,8 @@ mod afterwards;
 mod cancel;
 #[path = "e2e/capacity.rs"]
 mod capacity;
+#[path = "e2e/check.rs"]
+mod check;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/machines.rs"]

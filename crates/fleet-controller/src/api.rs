@@ -127,6 +127,8 @@ pub struct CheckView {
     pub usable: bool,
     pub identity: Option<AccountLine>,
     pub notes: Vec<String>,
+    /// How much may still be rented, or how that is learned.
+    pub quota: Option<String>,
     pub error: Option<String>,
     pub hint: Option<String>,
 }

@@ -25,6 +25,11 @@ use fleet_types::{
 use futures_util::future::join_all;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// No call of EC2 tells the vCPU quota of a market: `DescribeAccountAttributes` counts machines of the time
+/// before, and a dry run does not look at quotas. The Service Quotas API would be another service.
+const QUOTA: &str = "vCPU limits show only at a launch, which then goes on elsewhere; to read them: \
+                     aws service-quotas list-service-quotas --service-code ec2";
+
 /// AWS, in one realm.
 #[derive(Debug)]
 pub struct AwsProvider {
@@ -75,6 +80,7 @@ impl Provider for AwsProvider {
             source: self.clients.chain.described(),
             expires_at: ends.map(|d| Timestamp::from_millis(d.as_millis() as i64)),
             notes: self.permission_note().await.into_iter().collect(),
+            quota: Some(QUOTA.to_owned()),
         })
     }
 

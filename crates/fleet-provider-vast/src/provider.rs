@@ -180,6 +180,12 @@ impl Provider for VastProvider {
             source: self.source.clone(),
             expires_at: None,
             notes: notes.into_iter().collect(),
+            quota: Some(match credit {
+                Some(credit) => {
+                    format!("a credit of ${credit:.2}; Vast stops machines when it is used up")
+                }
+                None => "the account's credit, which Vast's answer does not name".into(),
+            }),
         })
     }
 

@@ -18,6 +18,9 @@ pub struct Identity {
     pub expires_at: Option<Timestamp>,
     /// What is missing or odd, each with what to do about it.
     pub notes: Vec<String>,
+    /// How much the account may still rent, in a line for people; where the cloud does not say, how one
+    /// learns it. Never guessed.
+    pub quota: Option<String>,
 }
 
 /// What a terminate did.

@@ -64,6 +64,7 @@ fn show(p: &Printer, view: &CheckView) -> Result<()> {
             fact("expires", &end.to_string())?;
         }
     }
+    view.quota.iter().try_for_each(|q| fact("quota", q))?;
     view.error.iter().try_for_each(|e| fact("because", e))?;
     view.notes.iter().try_for_each(|n| fact("note", n))?;
     view.hint.iter().try_for_each(|h| fact("next", h))

@@ -163,5 +163,7 @@ async fn verify_says_who_and_what_is_missing() {
             who.notes
         );
         assert_eq!(replay.asked("RunInstances")[0].get("DryRun"), Some("true"));
+        let quota = who.quota.unwrap_or_default();
+        assert!(quota.contains("only at a launch") && !quota.contains('\n'), "{quota}");
     }
 }

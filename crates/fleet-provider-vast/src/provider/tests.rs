@@ -312,3 +312,16 @@ async fn verify_says_who_pays_and_where_the_key_was_found() {
     assert_eq!((identity.account.as_str(), identity.principal.as_str()), ("9", "me@example.org"));
     assert_eq!((identity.source.as_str(), identity.notes.len()), ("VAST_API_KEY", 1));
 }
+
+#[tokio::test]
+async fn the_credit_is_the_quota_and_is_never_made_up() {
+    for (user, told) in [
+        (json!({"id": 9, "credit": 12.5, "balance": 0.0}), "$12.50"),
+        (json!({"id": 9, "credit": null, "balance": "7.5"}), "$7.50"),
+        (json!({"id": 9}), "does not name"),
+    ] {
+        let (vast, _) = vast(vec![(200, user)]).await;
+        let quota = vast.verify().await.expect("an identity").quota.expect("a quota");
+        assert!(quota.contains("credit") && quota.contains(told), "{quota}");
+    }
+}
