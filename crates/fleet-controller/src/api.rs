@@ -151,12 +151,33 @@ pub struct ReapItem {
     pub kind: String,
     pub id: String,
     pub place: Place,
+    /// Of a machine.
+    pub instance_type: Option<String>,
+    /// Of a machine.
+    pub market: Option<Market>,
+    /// Of a machine: what its cloud says, else, where it is only looked at, what such a one costs there now.
     pub price_usd_per_hour: Option<Usd>,
+    /// Since when it bills, by the cloud's clock.
+    pub since: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub job: Option<String>,
-    /// `ended`, `would end`, `kept: job j-… runs on it`, `failed: …`.
+    pub verdict: ReapVerdict,
+    /// The verdict in words: `ended`, `would end`, `kept: job j-… runs on it`, `failed: …`.
     pub action: String,
     pub failed: bool,
+}
+
+/// What became of a thing that reap looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReapVerdict {
+    Ended,
+    /// Only looked at.
+    WouldEnd,
+    /// It has an owner, is not due, or costs nothing and goes with the next reap.
+    Kept,
+    /// It bills on.
+    Failed,
 }
 
 /// What reap did.
@@ -164,7 +185,28 @@ pub struct ReapItem {
 pub struct ReapReport {
     pub items: Vec<ReapItem>,
     /// Places that did not answer: nothing can be said about them.
-    pub gaps: Vec<String>,
+    pub gaps: Vec<ReapGap>,
+}
+
+/// What reap could not see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReapGap {
+    pub provider: ProviderId,
+    pub reason: GapReason,
+    /// In the cloud's or the driver's words.
+    pub message: String,
+}
+
+/// Why reap did not see a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GapReason {
+    /// No credential is configured: whoever is no customer has no machine there.
+    NoAccount,
+    /// The credentials were refused.
+    Credentials,
+    /// It did not answer, or not so that it could be read.
+    Unanswered,
 }
 
 /// How to reach a job's machine.

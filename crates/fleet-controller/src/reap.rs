@@ -3,14 +3,18 @@
 //! Needs no database. Invariant 8: only an exact match of the fleet id is touched, and of those only what
 //! is past its expiry or owned by no live job.
 
-use crate::api::{Account, ReapItem, ReapOptions, ReapReport};
+use crate::api::{Account, GapReason, ReapGap, ReapItem, ReapOptions, ReapReport, ReapVerdict};
 use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::planning;
 use async_trait::async_trait;
-use fleet_provider::{OwnerTag, Provider, ProviderError, Termination};
-use fleet_types::{Fault, FleetId, Instance, Token};
+use fleet_provider::{Auxiliary, Leftover, OwnerTag, Provider, ProviderError, Termination};
+use fleet_types::{Fault, FleetId, Instance, Offer, OfferQuery, PlacePattern, ProviderId, Token};
+use std::time::Duration;
+
+/// How long a cloud may take to say what machines cost.
+const PRICES_LIMIT: Duration = Duration::from_secs(20);
 
 /// Who may own a machine. Asked after the listing, so that a machine made in between has its owner.
 #[async_trait]
@@ -64,28 +68,52 @@ pub(crate) async fn run(
             (*id, answer)
         }
     });
+    report(futures_util::future::join_all(clouds).await)
+}
+
+/// What the clouds' answers say together; an error if not one of them knows us.
+fn report(
+    answers: Vec<(ProviderId, std::result::Result<ReapReport, ProviderError>)>,
+) -> Result<ReapReport> {
     let mut out = ReapReport::default();
-    let mut refused = None;
-    for (id, answer) in futures_util::future::join_all(clouds).await {
+    let (clouds, mut refused) = (answers.len(), Vec::new());
+    for (provider, answer) in answers {
         match answer {
             Ok(part) => {
                 out.items.extend(part.items);
                 out.gaps.extend(part.gaps);
             }
             Err(e) => {
-                out.gaps.push(format!("{}: {e}", id.title()));
+                out.gaps.push(gap(provider, &e));
                 if e.fault == Fault::Auth {
-                    refused = Some((id, e));
+                    refused.push((provider, e));
                 }
             }
         }
     }
-    match refused {
-        Some((provider, source)) if out.gaps.len() == fleet_providers::drivers().len() => {
-            Err(Error::Provider { provider, source })
-        }
-        _ => Ok(out),
+    if refused.len() == clouds
+        && let Some((provider, source)) = refused.pop()
+    {
+        return Err(Error::Provider { provider, source });
     }
+    Ok(out)
+}
+
+fn gap(provider: ProviderId, error: &ProviderError) -> ReapGap {
+    let reason = match error.fault {
+        Fault::Auth if error.is_unconfigured() => GapReason::NoAccount,
+        Fault::Auth => GapReason::Credentials,
+        Fault::Capacity
+        | Fault::Quota
+        | Fault::Price
+        | Fault::Throttled
+        | Fault::Transient
+        | Fault::Rejected
+        | Fault::Conflict
+        | Fault::NotFound
+        | Fault::Unknown => GapReason::Unanswered,
+    };
+    ReapGap { provider, reason, message: error.to_string() }
 }
 
 async fn one(
@@ -94,45 +122,102 @@ async fn one(
     options: &ReapOptions,
     owners: &dyn Owners,
 ) -> std::result::Result<ReapReport, ProviderError> {
-    let listing = driver.list(owner).await?;
-    let mut out = ReapReport { items: Vec::new(), gaps: listing.gaps };
+    let (listing, provider) = (driver.list(owner).await?, driver.id());
+    let unanswered = |message| ReapGap { provider, reason: GapReason::Unanswered, message };
+    let mut out =
+        ReapReport { items: Vec::new(), gaps: listing.gaps.into_iter().map(unanswered).collect() };
     let mut kept = false;
     for instance in listing.instances {
         if instance.state.is_gone() || instance.fleet.as_deref() != Some(owner.fleet.as_str()) {
             continue;
         }
         let item = machine(driver, &instance, options, owners).await;
-        kept |= !item.action.starts_with("ended");
+        kept |= matches!(item.verdict, ReapVerdict::Kept | ReapVerdict::Failed);
         out.items.push(item);
     }
+    if options.dry_run {
+        price(driver, &mut out.items).await;
+    }
     if let (Some(auxiliary), false, false) = (driver.auxiliary(), kept, options.expired) {
-        for leftover in auxiliary.leftovers(owner).await? {
-            let (action, failed) = if options.dry_run {
-                ("would remove".to_owned(), false)
-            } else {
-                match auxiliary.remove(&leftover).await {
-                    Ok(()) => ("removed".to_owned(), false),
-                    // Bound to a machine that is still going: costs nothing, goes with the next reap.
-                    Err(e) => (
-                        format!("stays for now: {}", e.code),
-                        leftover.price_usd_per_hour.is_some(),
-                    ),
+        match auxiliary.leftovers(owner).await {
+            Err(e) => out.gaps.push(gap(provider, &e)),
+            Ok(leftovers) => {
+                for leftover in leftovers {
+                    out.items.push(remains(provider, auxiliary, leftover, options.dry_run).await);
                 }
-            };
-            out.items.push(ReapItem {
-                provider: driver.id(),
-                kind: leftover.kind,
-                id: leftover.id,
-                place: leftover.place,
-                price_usd_per_hour: leftover.price_usd_per_hour,
-                expires_at: None,
-                job: None,
-                action,
-                failed,
-            });
+            }
         }
     }
     Ok(out)
+}
+
+/// One thing besides machines.
+async fn remains(
+    provider: ProviderId,
+    auxiliary: &dyn Auxiliary,
+    leftover: Leftover,
+    dry_run: bool,
+) -> ReapItem {
+    let (verdict, action) = if dry_run {
+        (ReapVerdict::WouldEnd, "would remove".to_owned())
+    } else {
+        match (auxiliary.remove(&leftover).await, leftover.price_usd_per_hour) {
+            (Ok(()), _) => (ReapVerdict::Ended, "removed".to_owned()),
+            (Err(e), Some(_)) => (ReapVerdict::Failed, format!("stays for now: {}", e.code)),
+            // Bound to a machine that is still going: costs nothing, goes with the next reap.
+            (Err(e), None) => (ReapVerdict::Kept, format!("stays for now: {}", e.code)),
+        }
+    };
+    ReapItem {
+        provider,
+        kind: leftover.kind,
+        id: leftover.id,
+        place: leftover.place,
+        instance_type: None,
+        market: None,
+        price_usd_per_hour: leftover.price_usd_per_hour,
+        since: None,
+        expires_at: None,
+        job: None,
+        verdict,
+        action,
+        failed: verdict == ReapVerdict::Failed,
+    }
+}
+
+/// Asks what machines cost whose cloud does not say it with the machine. A price that cannot be learned
+/// stays unknown: it is for people, and holds nothing up.
+async fn price(driver: &dyn Provider, items: &mut [ReapItem]) {
+    let unknown = |i: &ReapItem| {
+        let kind = i.instance_type.clone().filter(|_| i.price_usd_per_hour.is_none())?;
+        Some((kind, i.market?))
+    };
+    let mut kinds: Vec<_> = items.iter().filter_map(unknown).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for (kind, market) in kinds {
+        let wanted = (kind, market);
+        let places = items.iter().filter(|i| unknown(i).as_ref() == Some(&wanted)).map(|i| {
+            let (region, zone) = (i.place.region.clone(), i.place.zone.clone());
+            PlacePattern { provider: Some(i.provider), region: Some(region), zone: Some(zone) }
+        });
+        let query = OfferQuery {
+            markets: vec![market],
+            places: places.collect(),
+            instance_type: Some(wanted.0.clone()),
+            ..OfferQuery::default()
+        };
+        let offers = match tokio::time::timeout(PRICES_LIMIT, driver.offers(&query)).await {
+            Ok(Ok(offers)) => offers,
+            Ok(Err(_)) | Err(_) => continue,
+        };
+        for item in items.iter_mut().filter(|i| unknown(i).as_ref() == Some(&wanted)) {
+            let same = |o: &&Offer| {
+                o.place == item.place && o.instance_type == wanted.0 && o.market == market
+            };
+            item.price_usd_per_hour = offers.iter().find(same).and_then(|o| o.price_usd_per_hour);
+        }
+    }
 }
 
 async fn machine(
@@ -146,15 +231,17 @@ async fn machine(
         Some(token) => owners.holds(token).await,
         None => None,
     };
-    let (action, failed) = match owned {
-        _ if options.expired && !expired => ("kept: not past its expiry".to_owned(), false),
-        Some(why) if !expired => (format!("kept: {why}"), false),
-        _ if options.dry_run => ("would end".to_owned(), false),
+    let (verdict, action) = match owned {
+        _ if options.expired && !expired => {
+            (ReapVerdict::Kept, "kept: not past its expiry".to_owned())
+        }
+        Some(why) if !expired => (ReapVerdict::Kept, format!("kept: {why}")),
+        _ if options.dry_run => (ReapVerdict::WouldEnd, "would end".to_owned()),
         _ => match driver.terminate(&instance.id, &instance.place).await {
             Ok(Termination::Requested | Termination::Gone | Termination::NotFound) => {
-                ("ended".to_owned(), false)
+                (ReapVerdict::Ended, "ended".to_owned())
             }
-            Err(e) => (format!("failed: {e}"), true),
+            Err(e) => (ReapVerdict::Failed, format!("failed: {e}")),
         },
     };
     ReapItem {
@@ -162,10 +249,17 @@ async fn machine(
         kind: "machine".into(),
         id: instance.id.to_string(),
         place: instance.place.clone(),
+        instance_type: Some(instance.instance_type.clone()),
+        market: Some(instance.market),
         price_usd_per_hour: instance.price_usd_per_hour,
+        since: instance.launched_at,
         expires_at: instance.expires_at,
         job: instance.job.clone(),
+        verdict,
         action,
-        failed,
+        failed: verdict == ReapVerdict::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

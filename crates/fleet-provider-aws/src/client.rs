@@ -19,7 +19,7 @@ use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use fleet_provider::{ProviderError, Result};
 use fleet_provider_kit::{Client, ClientSettings, Effect};
-use fleet_types::{Fault, Scope};
+use fleet_types::Fault;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl Clients {
             None => profile_region(&config).await.unwrap_or_else(AwsConfig::default_region),
         };
         let chain = Chain::find(&config, home_region.clone(), http.clone()).ok_or_else(|| {
-            ProviderError::new(Fault::Auth, Scope::Provider, "connect", "NoCredentials").message(
+            ProviderError::unconfigured(
+                "connect",
                 "no AWS credentials found; run `aws configure` or `aws sso login`, or set \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )

@@ -2,7 +2,7 @@
 
 use fleet_provider::ProviderError;
 use fleet_provider_kit::{Credentials, Found};
-use fleet_types::{Fault, Scope, TimeScale};
+use fleet_types::TimeScale;
 use std::collections::BTreeMap;
 
 /// Base URL of the API in ordinary life.
@@ -27,7 +27,8 @@ pub(crate) fn api_key(environment: &BTreeMap<String, String>) -> Result<Found, P
         .or_else(|| look.secret_file(&look.home()?.join(".config/vastai/vast_api_key")))
         .or_else(|| look.secret_file(&look.home()?.join(".vast_api_key")))
         .ok_or_else(|| {
-            ProviderError::new(Fault::Auth, Scope::Provider, "configure", "no-credentials").message(
+            ProviderError::unconfigured(
+                "configure",
                 "no key in VAST_API_KEY, $XDG_CONFIG_HOME/vastai/vast_api_key, \
                  ~/.config/vastai/vast_api_key or ~/.vast_api_key; \
                  run `vastai set api-key KEY` or set VAST_API_KEY",
@@ -38,6 +39,7 @@ pub(crate) fn api_key(environment: &BTreeMap<String, String>) -> Result<Found, P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleet_types::{Fault, Scope};
     use secrecy::ExposeSecret as _;
 
     #[test]
@@ -54,6 +56,7 @@ mod tests {
         ]);
         let error = api_key(&environment).expect_err("no key anywhere");
         assert_eq!((error.fault, error.scope), (Fault::Auth, Scope::Provider));
+        assert!(error.is_unconfigured());
         let check = |key: &str| {
             let found = api_key(&environment).expect("a key");
             assert_eq!(found.secret.expose_secret(), key);

@@ -21,6 +21,7 @@ pub struct ProviderError {
     /// The call may have taken effect: a create with this set is UNKNOWN, never refused.
     pub maybe_applied: bool,
     pub request_id: Option<String>,
+    unconfigured: bool,
 }
 
 impl ProviderError {
@@ -40,7 +41,17 @@ impl ProviderError {
             retry_after: None,
             maybe_applied: fault == Fault::Unknown,
             request_id: None,
+            unconfigured: false,
         }
+    }
+    /// No credential is configured at all: nobody here is a customer of this cloud.
+    pub fn unconfigured(operation: &'static str, how: impl Into<String>) -> Self {
+        let error = Self::new(Fault::Auth, Scope::Provider, operation, "no-credentials");
+        Self { unconfigured: true, ..error }.message(how)
+    }
+    /// Whether no credential is configured at all, as against one that was refused.
+    pub fn is_unconfigured(&self) -> bool {
+        self.unconfigured
     }
     /// A call whose outcome nobody knows: timed out, reset, 5xx, or unreadable.
     pub fn unknown(operation: &'static str, why: impl Into<String>) -> Self {
@@ -127,6 +138,14 @@ mod tests {
         assert!(ProviderError::unknown("RunInstances", "timeout").refusal().is_none());
         let e = ProviderError::new(Fault::Capacity, Scope::Zone, "RunInstances", "X");
         assert_eq!(e.refusal().unwrap().fault, Fault::Capacity);
+    }
+
+    #[test]
+    fn no_credential_and_a_refused_one_are_told_apart() {
+        let none = ProviderError::unconfigured("connect", "set KEY");
+        let refused = ProviderError::new(Fault::Auth, Scope::Provider, "list", "no-credentials");
+        assert_eq!((none.fault, none.code.as_str()), (refused.fault, refused.code.as_str()));
+        assert!(none.is_unconfigured() && !refused.is_unconfigured());
     }
 
     #[test]

@@ -56,6 +56,24 @@ fn a_fleet_is_reaped_from_another_home_by_its_id_alone() {
     other.fleet(&["reap", "--fleet", "00000000000000000000000000000000", "-y"]).ends(0);
     assert_eq!(home.ledger().alive().len(), 2, "a stranger's machines were ended");
     other.fleet(&["reap", "--fleet", "nonsense", "-y"]).ends(2);
+    // Listed with what they cost and asked about: with nobody to ask, nothing is ended.
+    let alive = home.ledger().alive();
+    let looked = other.json(&["reap", "--fleet", id, "--dry-run"]);
+    for item in looked["items"].as_array().expect("items").iter().filter(|i| i["kind"] == "machine")
+    {
+        assert!(item["price_usd_per_hour"].as_f64().is_some_and(|p| p > 0.0), "{item}");
+        assert!(item["instance_type"].is_string() && item["since"].is_string(), "{item}");
+        assert_eq!(item["verdict"], "would-end", "{item}");
+    }
+    let capitals = id.to_ascii_uppercase();
+    let said = other.fleet(&["reap", "--fleet", &capitals]).ends(2);
+    let next = format!("fleet reap --fleet {id} -y");
+    let mut words = vec!["2 machines, $", "an hour together", "not of this home's", next.as_str()];
+    words.extend(alive.iter().map(String::as_str));
+    said.says(&words);
+    assert_eq!(home.ledger().alive(), alive, "ended without a yes");
+    // Its own home knows it: there it is no foreign fleet, also when it is named.
+    home.fleet(&["reap", "--fleet", &capitals]).ends(2).says(&["--dry-run to see them"]);
     other.fleet(&["reap", "--fleet", id, "-y"]).ends(0);
     home.drained();
 }

@@ -156,7 +156,9 @@ async fn missing_credentials_say_what_to_do() {
     let found = connect(config.clone()).await.unwrap().verify().await.unwrap_err();
     assert_eq!((found.fault, found.scope), (Fault::Auth, Scope::Provider), "{found}");
     assert!(!found.maybe_applied && found.text().contains("aws sso login"), "{found}");
+    // A profile is there: whose it is, and what runs under it, is not known.
+    assert!(!found.is_unconfigured(), "{found}");
     config.environment.clear();
     let found = connect(config).await.unwrap_err();
-    assert_eq!((found.fault, found.code.as_str()), (Fault::Auth, "NoCredentials"));
+    assert_eq!((found.fault, found.is_unconfigured()), (Fault::Auth, true), "{found}");
 }
