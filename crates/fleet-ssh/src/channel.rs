@@ -26,11 +26,8 @@ const STDERR_TAIL: usize = 64 << 10;
 
 /// A running command; dropping it hangs up on the command.
 pub struct Channel {
-    writer: Pin<Box<dyn AsyncWrite + Send>>,
-    incoming: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
+    pipe: Pipe,
     current: Bytes,
-    state: Arc<Mutex<State>>,
-    _hang_up: DropGuard,
 }
 
 impl std::fmt::Debug for Channel {
@@ -40,11 +37,35 @@ impl std::fmt::Debug for Channel {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     stderr: Vec<u8>,
-    status: Option<u32>,
+    pub(crate) status: Option<u32>,
     /// The server said that no more output comes.
-    clean: bool,
+    pub(crate) clean: bool,
+}
+
+/// What a command wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Stdout(Bytes),
+    Stderr(Bytes),
+}
+
+/// Where a command's stderr goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stderr {
+    /// Its end is kept.
+    Tail,
+    /// All of it goes to the reader, in order with stdout.
+    Whole,
+}
+
+/// The near ends of a command's streams; dropping it hangs up on the command.
+pub(crate) struct Pipe {
+    pub(crate) writer: Pin<Box<dyn AsyncWrite + Send>>,
+    pub(crate) incoming: mpsc::UnboundedReceiver<(Piece, OwnedSemaphorePermit)>,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) _hang_up: DropGuard,
 }
 
 impl Session {
@@ -52,32 +73,33 @@ impl Session {
     ///
     /// Shutting the stream down closes the command's stdin; dropping it closes the channel.
     pub async fn open(&self, command: &str) -> Result<Channel, Error> {
+        let pipe = self.pipe(command, Stderr::Tail).await?;
+        Ok(Channel { pipe, current: Bytes::new() })
+    }
+
+    /// Starts `command` and a task that empties its channel.
+    pub(crate) async fn pipe(&self, command: &str, stderr: Stderr) -> Result<Pipe, Error> {
         let (read, write) = self.channel(command).await?.split();
         let (queue, incoming) = mpsc::unbounded_channel();
         let state = Arc::new(Mutex::new(State::default()));
         let hang_up = CancellationToken::new();
         let writer = Box::pin(write.make_writer());
-        let pump = Pump { read, write, queue, state: state.clone(), hang_up: hang_up.clone() };
+        let (told, hung_up) = (state.clone(), hang_up.clone());
+        let pump = Pump { read, write, queue, stderr, state: told, hang_up: hung_up };
         tokio::spawn(pump.run());
-        Ok(Channel {
-            writer,
-            incoming,
-            current: Bytes::new(),
-            state,
-            _hang_up: hang_up.drop_guard(),
-        })
+        Ok(Pipe { writer, incoming, state, _hang_up: hang_up.drop_guard() })
     }
 }
 
 impl Channel {
     /// The last 64 KiB that the command wrote to stderr so far.
     pub fn stderr(&self) -> Vec<u8> {
-        lock(&self.state).stderr.clone()
+        lock(&self.pipe.state).stderr.clone()
     }
 
     /// The exit status, once the command has ended and told it; 128 + n after signal n.
     pub fn status(&self) -> Option<u32> {
-        lock(&self.state).status
+        lock(&self.pipe.state).status
     }
 }
 
@@ -88,15 +110,11 @@ impl AsyncRead for Channel {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.current.is_empty() {
-            match ready!(self.incoming.poll_recv(cx)) {
-                Some((bytes, _room)) => self.current = bytes,
-                None if lock(&self.state).clean => return Poll::Ready(Ok(())),
-                None => {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the SSH connection was lost",
-                    )));
-                }
+            match ready!(self.pipe.incoming.poll_recv(cx)) {
+                Some((Piece::Stdout(bytes), _room)) => self.current = bytes,
+                Some((Piece::Stderr(_), _room)) => {}
+                None if lock(&self.pipe.state).clean => return Poll::Ready(Ok(())),
+                None => return Poll::Ready(Err(lost())),
             }
         }
         let length = buf.remaining().min(self.current.len());
@@ -115,15 +133,15 @@ impl AsyncWrite for Channel {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.writer.as_mut().poll_write(cx, buf)
+        self.pipe.writer.as_mut().poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_flush(cx)
+        self.pipe.writer.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_shutdown(cx)
+        self.pipe.writer.as_mut().poll_shutdown(cx)
     }
 }
 
@@ -131,7 +149,8 @@ impl AsyncWrite for Channel {
 struct Pump {
     read: ChannelReadHalf,
     write: ChannelWriteHalf<client::Msg>,
-    queue: mpsc::UnboundedSender<(Bytes, OwnedSemaphorePermit)>,
+    queue: mpsc::UnboundedSender<(Piece, OwnedSemaphorePermit)>,
+    stderr: Stderr,
     state: Arc<Mutex<State>>,
     hang_up: CancellationToken,
 }
@@ -151,9 +170,14 @@ impl Pump {
         while let Some(message) = self.read.wait().await {
             match message {
                 ChannelMsg::Data { data } => {
-                    let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
-                    let Ok(permit) = room.clone().acquire_many_owned(bytes).await else { return };
-                    if self.queue.send((data, permit)).is_err() {
+                    let bytes = data.len();
+                    if !self.pass(room, bytes, Piece::Stdout(data)).await {
+                        return;
+                    }
+                }
+                ChannelMsg::ExtendedData { data, .. } if self.stderr == Stderr::Whole => {
+                    let bytes = data.len();
+                    if !self.pass(room, bytes, Piece::Stderr(data)).await {
                         return;
                     }
                 }
@@ -174,6 +198,15 @@ impl Pump {
             }
         }
     }
+
+    /// Hands a piece to the reader, once there is room; false if nobody reads any more.
+    async fn pass(&self, room: &Arc<Semaphore>, bytes: usize, piece: Piece) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match room.clone().acquire_many_owned(bytes).await {
+            Ok(permit) => self.queue.send((piece, permit)).is_ok(),
+            Err(_) => false,
+        }
+    }
 }
 
 impl State {
@@ -184,6 +217,11 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+/// The connection ended before the server said that the command did.
+pub(crate) fn lost() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the SSH connection was lost")
+}
+
+pub(crate) fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! The SSH client through which the controller reaches an instance.
 //!
 //! One [`Session`] is one authenticated connection to one instance. Over it run short commands
-//! ([`Session::exec`]), the agent's long-lived byte stream ([`Session::open`]) and file copies
-//! ([`Session::upload`]). [`Session::closed`] says when the connection died.
+//! ([`Session::exec`]), the agent's long-lived byte stream ([`Session::open`]), commands of the user's
+//! ([`Session::streams`]) and file copies ([`Session::upload`]). [`Session::closed`] says when the connection died.
 //!
 //! Invariant: with pinned host keys nothing, not even the user name, is sent to a server that has not
 //! proved possession of one of them.
@@ -17,13 +17,15 @@ mod key;
 mod progress;
 mod quote;
 mod session;
+mod streams;
 mod target;
 mod upload;
 
-pub use channel::Channel;
+pub use channel::{Channel, Piece};
 pub use error::Error;
 pub use exec::{OUTPUT_CAP, Output};
 pub use key::{KeyPair, fingerprint, public_line};
 pub use quote::quote;
 pub use session::{Keepalive, Session};
+pub use streams::{Input, Streams};
 pub use target::{HostKeyPolicy, Target};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use fleet_ssh::{Error, HostKeyPolicy, Keepalive, KeyPair, OUTPUT_CAP, quote};
+use fleet_ssh::{Error, HostKeyPolicy, Keepalive, KeyPair, OUTPUT_CAP, Piece, quote};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
@@ -193,6 +193,35 @@ async fn a_channel_is_a_duplex_stream_that_ends_cleanly_or_with_an_error() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     tokio::time::timeout(SOON, session.closed()).await.expect("the death is noticed");
     assert!(session.is_closed());
+}
+
+#[tokio::test]
+async fn streams_bring_all_of_stderr_in_order_and_the_status_with_the_end() {
+    let Some(server) = Server::start() else { return };
+    let session = server.session().await;
+    let script =
+        "cat; head -c 300000 /dev/zero | tr '\\0' x >&2; echo between; echo last >&2; exit 4";
+    let mut streams = session.streams(script).await.unwrap();
+    let mut input = streams.input();
+    input.write_all(b"typed\n").await.unwrap();
+    input.shutdown().await.unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    while let Some(piece) = streams.next().await.unwrap() {
+        match piece {
+            Piece::Stdout(bytes) => out.extend_from_slice(&bytes),
+            Piece::Stderr(bytes) => err.extend_from_slice(&bytes),
+        }
+    }
+    assert_eq!(String::from_utf8(out).unwrap(), "typed\nbetween\n");
+    assert_eq!(err.len(), 300_000 + "last\n".len(), "stderr is not whole");
+    assert!(err.ends_with(b"xlast\n"));
+    assert_eq!(streams.status(), Some(4));
+
+    let mut cut = session.streams("echo $PPID; exec cat").await.unwrap();
+    let Some(Piece::Stdout(line)) = cut.next().await.unwrap() else { panic!("no line") };
+    let pid = String::from_utf8(line.to_vec()).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert_eq!(cut.next().await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
 }
 
 #[tokio::test]
