@@ -17,6 +17,7 @@ mod logging;
 mod offer_table;
 mod printer;
 mod progress;
+mod remote;
 mod submission;
 mod table;
 mod task_file;

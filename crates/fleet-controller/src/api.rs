@@ -223,6 +223,24 @@ pub struct MachineAccess {
     pub known_hosts_path: PathBuf,
     /// The pinned key's OpenSSH line.
     pub host_key: String,
+    /// Where the job lies there.
+    #[serde(default)]
+    pub folders: Folders,
+    /// What fleet puts into the task's environment besides paths. Neither the task file's variables nor
+    /// secrets.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A job's folders on its machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folders {
+    /// The job's own, below the login user's home.
+    pub base: String,
+    /// In which the task runs, below `base`.
+    pub workdir: String,
+    /// The task's variables that hold paths, each below `base`.
+    pub paths: BTreeMap<String, String>,
 }
 
 /// `fleet server status`.

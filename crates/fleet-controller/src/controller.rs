@@ -16,7 +16,7 @@ use crate::keys::JobKeys;
 use crate::mail::{Mail, Pull};
 use crate::record::{JobDoc, read, view_of};
 use crate::vault::Vault;
-use crate::{journal, planning, reap, reconcile};
+use crate::{journal, planning, reap, reconcile, run_spec};
 use async_trait::async_trait;
 use fleet_lifecycle::{JobFacts, JobState};
 use fleet_spec::Execution;
@@ -322,6 +322,8 @@ impl Controller {
             key_path: keys.login_path(),
             known_hosts_path: keys.known_hosts(attempt.epoch, &address.host, port, &host_key)?,
             host_key,
+            folders: run_spec::folders(&doc.facts.id),
+            environment: run_spec::variables(&doc, attempt.epoch),
         })
     }
 

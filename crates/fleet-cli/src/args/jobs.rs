@@ -48,7 +48,7 @@ pub(crate) struct Cancel {
 pub(crate) struct Ssh {
     /// Id or name of the job
     pub(crate) job: String,
-    /// Further arguments for ssh, such as -L 8888:localhost:8888
+    /// Arguments for ssh, such as -L 8888:localhost:8888; without any, a shell in the task's folder
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGUMENT")]
     pub(crate) rest: Vec<OsString>,
 }

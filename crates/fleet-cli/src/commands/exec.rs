@@ -1,14 +1,18 @@
-//! `fleet exec`: one command on the job's machine; its exit status becomes ours.
+//! `fleet exec`: one command in the task's folder on the job's machine; its exit status becomes ours.
+//!
+//! It has the variables that fleet gives the task, not its secrets. Its three streams are ours: nothing is
+//! cut and nothing is held back until the end.
 
 use crate::args::Exec;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::remote;
 use fleet_controller::api::MachineAccess;
-use fleet_ssh::{HostKeyPolicy, Session, Target, quote};
+use fleet_ssh::{Input, Piece, Session, quote};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// How long the machine may take to let us in.
+/// How long the machine may take to let us in, and to look for a folder.
 const LOGIN: Duration = Duration::from_secs(20);
 
 /// Bytes moved at once.
@@ -32,54 +36,39 @@ pub(crate) fn run(context: &Context, args: &Exec) -> Result<u8> {
 
 async fn talk(context: &Context, access: &MachineAccess, command: &str) -> Result<u8> {
     let failed = |e: fleet_ssh::Error| Error::internal(e.to_string());
-    let session = Session::connect(&target(access)?, LOGIN).await.map_err(failed)?;
-    let mut channel = session.open(command).await.map_err(failed)?;
-    let (mut input, mut from) = (vec![0; CHUNK], tokio::io::stdin());
-    let (mut output, mut typing) = (vec![0; CHUNK], true);
-    loop {
-        tokio::select! {
-            read = channel.read(&mut output) => match read {
-                Ok(0) => break,
-                Ok(n) => context.printer.raw(&output[..n])?,
-                Err(e) => return Err(Error::internal(format!("the connection broke: {e}"))),
-            },
-            read = from.read(&mut input), if typing => {
-                let n = read.unwrap_or(0);
-                // A command that no longer reads its input is its own affair.
-                typing = n > 0 && channel.write_all(&input[..n]).await.is_ok();
-                if !typing {
-                    let _closed = channel.shutdown().await;
-                }
-            }
+    let session = Session::connect(&remote::target(access)?, LOGIN).await.map_err(failed)?;
+    let there = session.exec(&remote::is_there(access), &b""[..], LOGIN).await.map_err(failed)?;
+    if !there.success() {
+        let job = &access.job;
+        return Err(Error::not_found(format!("the files of job {job} are not on its machine yet"))
+            .hint(format!(
+                "`fleet status {job}` says where it stands; `fleet ssh {job}` logs in"
+            )));
+    }
+    let line = format!("{} || exit\n{command}", remote::enter(access));
+    let mut streams = session.streams(&line).await.map_err(failed)?;
+    let typing = tokio::spawn(feed(streams.input()));
+    let broke = |e| Error::internal(format!("the connection broke: {e}"));
+    while let Some(piece) = streams.next().await.map_err(broke)? {
+        match piece {
+            Piece::Stdout(bytes) => context.printer.raw(&bytes)?,
+            Piece::Stderr(bytes) => context.printer.raw_talk(&bytes),
         }
     }
-    let status = status(&channel).await;
-    context.printer.raw_talk(&channel.stderr());
-    let status = status.ok_or_else(|| Error::internal("the command ended without a status"))?;
+    typing.abort();
+    let status =
+        streams.status().ok_or_else(|| Error::internal("the command ended without a status"))?;
     Ok(u8::try_from(status).unwrap_or(u8::MAX))
 }
 
-/// The exit status, which may follow the end of the output by a moment.
-async fn status(channel: &fleet_ssh::Channel) -> Option<u32> {
-    let told = async {
-        loop {
-            if let Some(status) = channel.status() {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+/// Passes our stdin on. A command that no longer reads its input is its own affair.
+async fn feed(mut input: Input) {
+    let (mut bytes, mut from) = (vec![0; CHUNK], tokio::io::stdin());
+    loop {
+        let n = from.read(&mut bytes).await.unwrap_or(0);
+        if n == 0 || input.write_all(&bytes[..n]).await.is_err() {
+            let _closed = input.shutdown().await;
+            return;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(5), told).await.ok()
-}
-
-fn target(access: &MachineAccess) -> Result<Target> {
-    let login_key = std::fs::read_to_string(&access.key_path)
-        .map_err(|e| Error::internal(format!("{}: {e}", access.key_path.display())))?;
-    Ok(Target {
-        host: access.host.clone(),
-        port: access.port,
-        user: access.user.clone(),
-        login_key: login_key.into(),
-        host_key: HostKeyPolicy::Pinned(vec![access.host_key.clone()]),
-    })
+    }
 }

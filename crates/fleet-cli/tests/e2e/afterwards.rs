@@ -165,6 +165,41 @@ fn the_jobs_of_a_pipeline_run_in_their_order_and_none_after_a_failure() {
 }
 
 #[test]
+fn exec_runs_where_the_task_runs_and_brings_all_that_it_says() {
+    let home = Home::with_sandbox("exec", &["--seed", "76"]);
+    let task = home.write(
+        "serve.yaml",
+        "name: serve\nresources: {accelerators: 'T4:1'}\nmachine: any\nenvs: {MINE: of-the-file}\n\
+         run: |\n  echo \"stands in $PWD with $HIDDEN\"\n  env | grep -E '^(FLEET|SKYPILOT)_'\n\
+         \x20 echo ready\n  while [ ! -e go ]; do sleep 0.1; done\n",
+    );
+    let id = home.launch(&task, &["--infra", "aws", "--secret", "HIDDEN=not-for-command-lines"]);
+    home.until_log(&id, "ready");
+    let log = home.fleet(&["logs", &id]).ends(0).stdout;
+    let variables = "env | grep -E '^(FLEET|SKYPILOT)_'";
+    let told = home.fleet(&["exec", &id, "--", variables]).ends(0).stdout;
+    for name in ["FLEET_JOB_ID", "FLEET_ATTEMPT", "FLEET_OUTPUT_DIR", "SKYPILOT_TASK_ID"] {
+        assert!(told.lines().any(|l| l.starts_with(&format!("{name}="))), "{name}: {told}");
+    }
+    for line in told.lines() {
+        assert!(log.contains(line), "`{line}` is not what the task has:\n{log}");
+    }
+    let of_task = log.lines().filter(|l| l.contains("FLEET_") || l.contains("SKYPILOT_")).count();
+    assert_eq!(told.lines().count(), of_task, "the task has others:\n{log}\nexec:\n{told}");
+    let place = home.fleet(&["exec", &id, "--", "pwd"]).ends(0).stdout;
+    assert!(log.contains(&format!("stands in {} with ", place.trim())), "{place} is not in {log}");
+    let all = home.fleet(&["exec", &id, "--", "env"]).ends(0).stdout;
+    assert!(!all.contains("HIDDEN") && !all.contains("not-for-command-lines"), "{all}");
+
+    let loud = "head -c 200000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 5";
+    let said = home.fleet(&["exec", &id, "--", loud]).ends(5);
+    assert_eq!(said.stderr.len(), 200_000 + "end\n".len(), "stderr is not whole");
+    home.fleet(&["exec", &id, "--", "touch", "go"]).ends(0);
+    home.succeeded(&id);
+    home.drained();
+}
+
+#[test]
 fn exec_and_cp_reach_a_running_job_and_stop_names_what_runs_on() {
     let home = Home::with_sandbox("live", &["--seed", "75"]);
     let task = home.write(
