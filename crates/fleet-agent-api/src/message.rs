@@ -97,6 +97,12 @@ pub struct RunSpec {
     /// this line.
     #[serde(default)]
     pub to_store: bool,
+    /// How long the cloud warns before it takes this machine; `None`: it does not.
+    #[serde(default)]
+    pub warning_ms: Option<u64>,
+    /// Time between two log objects in the store; `None`: 30 s.
+    #[serde(default)]
+    pub log_every_ms: Option<u64>,
 }
 
 /// A signed request: the whole URL, good for one [`StoreCall`]. The URL is a key: `Debug` hides it.
@@ -350,6 +356,15 @@ pub enum FromAgent {
     },
     /// A checkpoint is published in the store.
     Saved(Saved),
+    /// A checkpoint of this size does not reach the store within the cloud's warning. Said once it was
+    /// measured, and again after a reconnect.
+    Slow {
+        /// What had to be sent.
+        bytes: u64,
+        /// As measured.
+        per_second: u64,
+        warning_ms: u64,
+    },
     /// These requests need a signature: there is no key here.
     Sign {
         request: u32,

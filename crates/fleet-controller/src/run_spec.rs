@@ -44,6 +44,8 @@ pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> 
         quiet_ms: checkpoint.quiet.as_millis() as u64,
         checkpoint_limit: CHECKPOINT_LIMIT,
         to_store: false,
+        warning_ms: None,
+        log_every_ms: None,
     })
 }
 

@@ -221,6 +221,11 @@ impl Talk {
                 self.settle(s).await
             }
             FromAgent::Beat(_) => Ok(()),
+            FromAgent::Slow { bytes, per_second, warning_ms } => {
+                let id = &s.scene.doc.facts.id;
+                tracing::warn!(job = %id, bytes, per_second, warning_ms, "a checkpoint does not fit the warning");
+                Ok(())
+            }
             FromAgent::Saved(_)
             | FromAgent::Sign { .. }
             | FromAgent::Mounted { .. }
