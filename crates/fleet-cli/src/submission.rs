@@ -155,9 +155,9 @@ impl Freezer<'_> {
                         false,
                     )?,
                 }),
-                MountSource::Uri { .. } | MountSource::Storage { .. } => {
+                MountSource::Git(_) | MountSource::Bucket(_) => {
                     return Err(Error::not_supported(&format!(
-                        "a bucket or URL in file_mounts (`{}`)",
+                        "a bucket or repository in file_mounts (`{}`)",
                         mount.target
                     ))
                     .hint("mount a local file or folder, or fetch it in `setup`"));

@@ -11,7 +11,9 @@ use fleet_types::accelerator::distance;
 pub(crate) use resources::{ALTERNATIVE, AUTOSTOP, RECOVERY, RESOURCES};
 #[cfg(test)]
 pub(crate) use task::WORKLOADS;
-pub(crate) use task::{CHECKPOINT, HEADER, SECRET, SIGNAL_TO, SPOT, STORAGE, TASK, WATCH};
+pub(crate) use task::{
+    CHECKPOINT, HEADER, REPOSITORY, SECRET, SIGNAL_TO, SPOT, STORAGE, STORES, TASK, WATCH,
+};
 
 /// One key.
 pub(crate) struct Key {
@@ -60,6 +62,8 @@ pub(crate) enum Form {
     Share,
     /// `500`, `1gbps`.
     Bandwidth,
+    /// `s3://bucket/prefix`.
+    Bucket,
     Choice(&'static [&'static str]),
     Table(&'static Table),
     /// A mapping of text to values of one form.
@@ -158,9 +162,8 @@ mod tests {
 
     #[test]
     fn no_table_has_a_key_twice() {
-        for table in
-            [&TASK, &RESOURCES, &SPOT, &CHECKPOINT, &WATCH, &STORAGE, &RECOVERY, &AUTOSTOP, &HEADER]
-        {
+        let all = [&TASK, &RESOURCES, &SPOT, &CHECKPOINT, &WATCH, &RECOVERY, &AUTOSTOP, &HEADER];
+        for table in all.into_iter().chain([&STORAGE, &REPOSITORY]) {
             let mut seen = std::collections::BTreeSet::new();
             for key in table.keys() {
                 assert!(seen.insert(key.name), "{}", key.name);

@@ -13,8 +13,10 @@ mod infra;
 mod mounts;
 mod recovery;
 mod regions;
+mod remote;
 mod resources;
 mod spot;
+mod storage;
 mod task;
 
 use crate::Diagnostic;

@@ -72,13 +72,58 @@ pub(crate) fn looks_secret(value: &str) -> bool {
     })
 }
 
-/// Whether a URL carries a password or a token.
+/// Parameters of a URL that open what it names: signatures of the clouds' stores, and tokens.
+const SIGNED: &[&str] = &[
+    "sig",
+    "signature",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-goog-signature",
+    "x-goog-credential",
+    "awsaccesskeyid",
+    "googleaccessid",
+    "token",
+    "access_token",
+    "private_token",
+    "api_key",
+    "password",
+    "secret",
+];
+
+/// Whether a URL carries a password, a token or a signature.
 pub(crate) fn has_credentials(url: &str) -> bool {
     without_credentials(url) != url
 }
 
-/// The text with the user part of each URL in it replaced, where that part can be a credential.
-pub(crate) fn without_credentials(text: &str) -> String {
+/// The text with what can be a credential in the URLs in it replaced: user parts and signatures.
+fn without_credentials(text: &str) -> String {
+    without_signatures(&without_users(text))
+}
+
+/// The text with the values of parameters replaced that open what a URL names.
+fn without_signatures(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(['?', '&']) {
+        let (before, after) = rest.split_at(start + 1);
+        out.push_str(before);
+        let ends = |c: char| matches!(c, '?' | '&' | '#' | '"' | '\'') || c.is_whitespace();
+        let (pair, tail) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        match pair.split_once('=') {
+            Some((name, _)) if SIGNED.contains(&name.to_ascii_lowercase().as_str()) => {
+                out.push_str(name);
+                out.push_str("=[redacted]");
+            }
+            _ => out.push_str(pair),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn without_users(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("://") {
@@ -115,6 +160,22 @@ mod tests {
         assert!(!has_credentials("ssh://git@github.com/a/b"));
         assert!(!has_credentials("git@github.com:a/b"));
         assert!(!has_credentials("https://host/path@v1"));
+    }
+
+    #[test]
+    fn signatures_of_urls_are_not_shown() {
+        assert_eq!(
+            visible("x: https://a.blob.core.windows.net/c/p?sv=2024&sig=AbC%2B= # SAS"),
+            "x: https://a.blob.core.windows.net/c/p?sv=2024&sig=[redacted] # SAS"
+        );
+        assert_eq!(
+            quote("s3://b?endpoint=http://h?X-Amz-Signature=0f&region=x"),
+            "`s3://b?endpoint=http://h?X-Amz-Signature=[redacted]&region=x`"
+        );
+        for url in ["https://h/x?access_token=1", "https://h/x?a=b&Signature=1#f"] {
+            assert!(has_credentials(url), "{url}");
+        }
+        assert!(!has_credentials("s3://bucket/a?endpoint=http://host:9000&region=eu"));
     }
 
     #[test]

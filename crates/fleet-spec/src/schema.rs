@@ -87,6 +87,8 @@ fn form(form_: &Form) -> Value {
             pattern(&format!("^{NUMBER}%?$")),
         ] }),
         Form::Bandwidth => number_or(&format!(r"^{NUMBER}\s*([mMgG][bB][pP][sS])?$")),
+        // A variable of the task may stand for any part of it.
+        Form::Bucket => pattern(r"^(s3|r2|gs|az|https)://.|^file:///|\$"),
         Form::Choice(words) => choice(words),
         Form::Table(keys) => table(keys),
         Form::MapOf(value) => json!({ "type": "object", "additionalProperties": form(value) }),
@@ -149,10 +151,10 @@ mod tests {
     fn the_reference_page_names_every_key() {
         let page = include_str!("../../../docs/reference/task-file.md");
         use crate::keys::{
-            AUTOSTOP, CHECKPOINT, RECOVERY, RESOURCES, SECRET, SPOT, STORAGE, WATCH,
+            AUTOSTOP, CHECKPOINT, RECOVERY, REPOSITORY, RESOURCES, SECRET, SPOT, STORAGE, WATCH,
         };
         let tables = [&TASK, &HEADER, &RESOURCES, &RECOVERY, &AUTOSTOP, &SPOT, &CHECKPOINT, &WATCH];
-        for key in tables.into_iter().chain([&STORAGE]).flat_map(Table::keys) {
+        for key in tables.into_iter().chain([&STORAGE, &REPOSITORY]).flat_map(Table::keys) {
             assert!(page.contains(&format!("`{}`", key.name)), "{} is not in the page", key.name);
         }
         for key in SECRET.keys() {

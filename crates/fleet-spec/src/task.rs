@@ -4,7 +4,7 @@
 //! was an error or a warning while reading. Secrets' values are not part of a task's JSON.
 
 use fleet_types::offer::Bound;
-use fleet_types::{AcceleratorRequest, Fallback, OfferFilter, PlacePattern, Usd};
+use fleet_types::{AcceleratorRequest, BucketUri, Fallback, OfferFilter, PlacePattern, Usd};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -121,16 +121,48 @@ pub struct FileMount {
 pub enum MountSource {
     /// File or folder on this machine; frozen into the job's snapshot.
     Local(String),
-    /// Bucket or URL; parsed, and answered "not supported yet" by launch.
-    Uri { uri: String, mode: MountMode },
-    /// A named storage object; likewise.
-    Storage {
-        name: Option<String>,
-        source: Option<String>,
-        mode: MountMode,
-        store: Option<String>,
-        persistent: bool,
-    },
+    /// A repository; fetched on this machine and frozen likewise.
+    Git(GitSource),
+    /// A bucket, seen by the machine itself.
+    Bucket(BucketMount),
+}
+
+/// A repository. Its URL carries no credentials: git on this machine has its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitSource {
+    pub url: String,
+    /// Branch, tag or commit; `None` is the repository's own default branch.
+    pub reference: Option<String>,
+}
+
+/// A bucket, or a folder or object in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BucketMount {
+    pub uri: BucketUri,
+    pub mode: MountMode,
+    /// Given by `name`: made on demand. `None`: it must be there, and is never removed.
+    pub named: Option<NamedBucket>,
+}
+
+/// What a bucket that is given by name is made of, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedBucket {
+    /// Where it is made if it is missing; `None` is the account's default.
+    pub region: Option<String>,
+    /// Put into it before the launch.
+    pub upload: Option<Upload>,
+    /// It outlives the job.
+    pub persistent: bool,
+}
+
+/// Content of this machine for a bucket; paths as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upload {
+    /// What is in this folder.
+    Folder(String),
+    /// Each of these files and folders, under its own last name.
+    Items(Vec<String>),
 }
 
 /// How a bucket is seen on the machine.
@@ -171,7 +203,11 @@ pub struct SpotSection {
 #[serde(default)]
 pub struct CheckpointSection {
     /// Bucket; `None` is the relay through this machine.
-    pub store: Option<String>,
+    pub store: Option<BucketUri>,
+    /// How long nobody may be awake: the machine's key for the store is issued so far ahead, as the
+    /// cloud allows.
+    #[serde(with = "seconds_required")]
+    pub away: Duration,
     /// How often the task saves, as far as it says.
     #[serde(with = "seconds")]
     pub interval: Option<Duration>,
@@ -192,6 +228,7 @@ impl Default for CheckpointSection {
     fn default() -> Self {
         Self {
             store: None,
+            away: Duration::from_secs(12 * 3600),
             interval: None,
             keep: 3,
             signal: "TERM".into(),

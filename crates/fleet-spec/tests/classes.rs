@@ -434,9 +434,41 @@ fn class_39_buckets_and_credentials() {
         "workdir: https://ghp_0123456789abcdef@github.com/a/b\n",
         "2:10 `https://[redacted]@github.com/a/b` carries credentials (workdir)",
     );
+    for (store, why) in [
+        ("s3://ab", "`ab` is no name of a bucket"),
+        ("gs://My-Bucket/x", "`My-Bucket` is no name of a bucket"),
+        ("az://-x-", "`-x-` is no name of a bucket"),
+        ("s3://", "`` is no name of a bucket"),
+        ("s3://bucket/a/../b", "the path `a/../b` has an empty or dotted part"),
+        ("s3://bucket/a?x=1", "`x` is no option of a bucket's URL"),
+        ("s3://bucket/a?endpoint=host:9000", "the endpoint `host:9000` is no http or https URL"),
+        ("file://runs", "`file://runs` names no bucket"),
+        ("./runs", "`./runs` names no bucket"),
+        ("gcs://bucket", "`gcs://bucket` names no bucket"),
+        (
+            "cos://us-east/bucket",
+            "IBM Cloud Object Storage is not supported: `cos://us-east/bucket`",
+        ),
+        ("s3://key:hunter2@bucket/x", "`s3://[redacted]@bucket/x` carries credentials"),
+        (
+            "s3://bucket/x?endpoint=http://key:hunter2@host",
+            "`s3://bucket/x?endpoint=http://[redacted]@host` carries credentials",
+        ),
+        (
+            "https://acc.blob.core.windows.net/c/p?sig=hunter2",
+            "`https://acc.blob.core.windows.net/c/p?sig=[redacted]` carries credentials",
+        ),
+    ] {
+        let text = format!("run: x\ncheckpoint: {{store: '{store}'}}\n");
+        refused(&text, &[&format!("2:21 {why} (checkpoint.store)")]);
+        let parsed = read(&text);
+        let shown = format!("{:?}", parsed.errors) + &render(&parsed.errors, "t", &text, false);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(parsed.errors[0].hint.is_some(), "{store}");
+    }
     bad(
-        "file_mounts: {/d: 's3://bucket/x'}\n",
-        "2:19 `s3://bucket/x` as a file mount is not supported yet (file_mounts./d)",
+        "file_mounts: {/d: {name: My_Bucket}}\n",
+        "2:26 `My_Bucket` is no name of a bucket (file_mounts./d.name)",
     );
 }
 

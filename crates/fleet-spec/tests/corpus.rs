@@ -22,6 +22,9 @@ fn read(text: &str) -> Parsed {
     parse(text.as_bytes(), &Overrides::default())
 }
 
+/// What is said of mounts until machines mount; the heads of files say what is left then.
+const NOT_YET: &str = "a bucket or repository as a file mount is not supported yet";
+
 #[test]
 fn every_file_is_answered_as_its_head_says() {
     let files = files();
@@ -30,7 +33,8 @@ fn every_file_is_answered_as_its_head_says() {
         let lines = text.lines().filter_map(|line| line.strip_prefix("# expect: "));
         let mut expected: Vec<&str> = lines.filter(|line| *line != "ok").collect();
         let parsed = read(&text);
-        let mut found: Vec<&str> = parsed.errors.iter().map(|e| e.message.as_str()).collect();
+        let found = parsed.errors.iter().map(|e| e.message.as_str());
+        let mut found: Vec<&str> = found.filter(|message| *message != NOT_YET).collect();
         expected.sort_unstable();
         found.sort_unstable();
         assert_eq!(found, expected, "{name}");
@@ -84,6 +88,36 @@ fn our_own_keys_arrive_in_the_task() {
     ] {
         assert_eq!(task.pointer(pointer), Some(&value), "{pointer}");
     }
+}
+
+#[test]
+fn storage_arrives_in_the_task() {
+    let of = |name: &str| {
+        let (_, text) = files().into_iter().find(|(file, _)| file == name).expect("the file");
+        serde_json::to_value(&read(&text).tasks[0]).expect("a task")
+    };
+    let own = of("own-storage");
+    for (pointer, value) in [
+        ("/checkpoint/store", serde_json::json!("s3://fleet-example/runs")),
+        ("/checkpoint/away", serde_json::json!(129_600.0)),
+        ("/file_mounts/0/source/bucket/uri", serde_json::json!("az://my-container/data")),
+        ("/file_mounts/0/source/bucket/mode", serde_json::json!("COPY")),
+        ("/file_mounts/0/source/bucket/named", serde_json::json!(null)),
+        ("/file_mounts/1/source/git/url", serde_json::json!("https://github.com/a/b.git")),
+        ("/file_mounts/1/source/git/reference", serde_json::json!("v1.2")),
+        ("/file_mounts/2/source/git/reference", serde_json::json!(null)),
+        ("/file_mounts/3/source/local", serde_json::json!("./here")),
+    ] {
+        assert_eq!(own.pointer(pointer), Some(&value), "{pointer}");
+    }
+    assert_eq!(
+        of("storage-named")["file_mounts"][0]["source"],
+        serde_json::json!({"bucket": {
+            "uri": "s3://my-outputs",
+            "mode": "MOUNT",
+            "named": {"region": null, "upload": null, "persistent": true},
+        }})
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ import jsonschema
 import yaml
 
 import sky
+from sky.data import storage
 
 HEADER = {'name', 'execution'}
 
@@ -37,6 +38,30 @@ def resources(one):
     }
 
 
+def bucket(url):
+    store, name, path, account, _ = storage.StoreType.get_fields_from_store_url(url)
+    return {'store': store.value, 'account': account, 'bucket': name, 'path': path.strip('/')}
+
+
+def mounted(one):
+    """A storage object, checked as SkyPilot does before it makes a bucket."""
+    one._validate_storage_spec(one.name)  # pylint: disable=protected-access
+    seen = {'mode': one.mode.value, 'persistent': None, 'upload': None}
+    if isinstance(one.source, str) and '://' in one.source:
+        return {**bucket(one.source), **seen}
+    stores = [store.value for store in one.stores] or [None]
+    path = one._bucket_sub_path or ''  # pylint: disable=protected-access
+    where = {'store': stores[0], 'account': None, 'bucket': one.name, 'path': path}
+    return {**where, **seen, 'persistent': one.persistent, 'upload': one.source}
+
+
+def buckets(read):
+    copied = {'mode': 'COPY', 'persistent': None, 'upload': None}
+    mounts = (read.file_mounts or {}).items()
+    plain = {to: {**bucket(url), **copied} for to, url in mounts if '://' in url}
+    return {**plain, **{to: mounted(one) for to, one in read.storage_mounts.items()}}
+
+
 def task(config):
     read = sky.Task.from_yaml_config(config)
     return {
@@ -44,7 +69,8 @@ def task(config):
         'num_nodes': read.num_nodes,
         'envs': read.envs,
         'secrets': sorted(read.secrets or {}),
-        'file_mounts': sorted(read.file_mounts or {}),
+        'file_mounts': sorted(to for to, url in (read.file_mounts or {}).items() if '://' not in url),
+        'buckets': buckets(read),
         'setup': read.setup,
         'run': read.run,
         'ordered': isinstance(read.resources, list),

@@ -1,6 +1,6 @@
 //! Keys of a task and of its sections, but for `resources`.
 
-use super::{Act, Form, Key, RECOVERY, RESOURCES, Table, ignored, key, never, not_yet};
+use super::{Form, RECOVERY, RESOURCES, Table, ignored, key, never, not_yet};
 
 const TEXT: Form = Form::Text;
 const ENV_VALUE: Form = Form::OneOf(&[Form::Text, Form::Null]);
@@ -28,8 +28,12 @@ pub(crate) static TASK: Table = Table {
         key("workdir", TEXT, "Folder on this machine that becomes the task's working folder."),
         key(
             "file_mounts",
-            Form::MapOf(&Form::OneOf(&[Form::Text, Form::Table(&STORAGE)])),
-            "Path on the machine: file or folder on this machine.",
+            Form::MapOf(&Form::OneOf(&[
+                Form::Text,
+                Form::Table(&STORAGE),
+                Form::Table(&REPOSITORY),
+            ])),
+            "Path on the machine: path on this machine, bucket, repository or storage object.",
         ),
         key("setup", TEXT, "Script that prepares the machine; runs before `run`."),
         key("run", TEXT, "Script that does the work."),
@@ -101,20 +105,32 @@ pub(crate) static SECRET: Table = Table {
 /// A storage object under `file_mounts`.
 pub(crate) static STORAGE: Table = Table {
     own: &[
-        key("name", TEXT, "Name of the bucket."),
+        key("name", TEXT, "Name of a bucket that is made if it is missing."),
         key(
             "source",
             Form::OneOf(&[Form::Text, Form::ListOf(&Form::Text)]),
-            "Where its content comes from.",
+            "A bucket that is there, or a folder or a list of paths to put into the named one.",
         ),
-        key("store", TEXT, "Which cloud's storage it is."),
+        key("store", Form::Choice(STORES), "Which cloud's store the named bucket is in."),
         key("mode", Form::Choice(&["COPY", "MOUNT", "MOUNT_CACHED"]), "How it is seen."),
-        key("persistent", Form::Flag, "Whether it outlives the job."),
+        key("persistent", Form::Flag, "Whether the named bucket outlives the job."),
         key("_bucket_sub_path", TEXT, "Folder inside the bucket."),
         ignored("_is_sky_managed", Form::Flag, "it is SkyPilot's own"),
         ignored("_force_delete", Form::Flag, "it is SkyPilot's own"),
         ignored("type", TEXT, "it is SkyPilot's own"),
         ignored("config", Form::Free, "tuning of SkyPilot's mounts does not apply to fleet"),
+    ],
+    base: None,
+};
+
+/// Words for `store`, in the order of [`fleet_types::StoreKind`].
+pub(crate) const STORES: &[&str] = &["s3", "r2", "gcs", "azure"];
+
+/// A repository under `file_mounts`.
+pub(crate) static REPOSITORY: Table = Table {
+    own: &[
+        key("url", TEXT, "URL of the repository."),
+        key("ref", TEXT, "Branch, tag or commit; else its default branch."),
     ],
     base: None,
 };
@@ -144,6 +160,8 @@ pub(crate) static SPOT: Table = Table {
 /// `checkpoint:`.
 pub(crate) static CHECKPOINT: Table = Table {
     own: &[
+        key("store", Form::Bucket, "Bucket and folder that the machine itself saves into."),
+        key("away", Form::Span, "With `store`: how long nobody may be awake; 12h unless said."),
         key("interval", Form::Span, "How often the task saves."),
         key("keep", Form::Whole { min: 1, max: 1000 }, "How many checkpoints stay."),
         key("signal", TEXT, "Signal at a preemption notice: TERM, INT, HUP, QUIT, USR1, USR2."),
@@ -154,12 +172,6 @@ pub(crate) static CHECKPOINT: Table = Table {
         ),
         key("grace", Form::Span, "Time between the signal and the kill."),
         key("quiet", Form::Span, "A file unchanged for so long counts as finished."),
-        Key {
-            name: "store",
-            act: Act::NotYet("leave it out: checkpoints are kept in the home on this machine"),
-            form: Form::Free,
-            about: "Bucket for checkpoints.",
-        },
     ],
     base: None,
 };

@@ -1,23 +1,31 @@
 //! `checkpoint` and `watch`: how a task saves, and what a silent one leads to.
 
+use super::envs::fill;
 use super::task::SPAN;
-use super::{Field, Reader};
+use super::{Field, Reader, remote, storage};
 use crate::keys::{CHECKPOINT, SIGNAL_TO, WATCH};
 use crate::node::Kind;
 use crate::redact::quote;
-use crate::{CheckpointSection, SignalTo, StallAction, WatchSection, scalar};
+use crate::{CheckpointSection, SignalTo, StallAction, Task, WatchSection, scalar};
+use fleet_types::BucketUri;
 use std::time::Duration;
 
 /// Signals that a task can handle. KILL and STOP cannot be caught, so nothing could be saved.
 const SIGNALS: &[&str] = &["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"];
 
 /// `checkpoint:`; what is not said keeps its default.
-pub(super) fn checkpoint(reader: &mut Reader, field: Option<Field<'_>>) -> CheckpointSection {
+pub(super) fn checkpoint(
+    reader: &mut Reader,
+    field: Option<Field<'_>>,
+    task: &Task,
+) -> CheckpointSection {
     let mut own = CheckpointSection::default();
     let Some(section) = field.and_then(|f| reader.section(&f, &CHECKPOINT)) else { return own };
-    if let Some(store) = section.get("store") {
-        // The table says that it is not supported yet; its form is checked all the same.
-        own.store = super::mounts::uri(reader, &store);
+    own.store = section.get("store").and_then(|f| store(reader, &f, task));
+    own.away = reader.value(section.get("away"), SPAN, scalar::span).unwrap_or(own.away);
+    if let (Some(away), None) = (section.get("away"), section.get("store")) {
+        let message = "`away` does nothing without `store`";
+        reader.warn(away.at(), &away.path, message, "add `store: s3://BUCKET/PREFIX`");
     }
     own.interval = reader.value(section.get("interval"), SPAN, scalar::span);
     let read = |text: &str| scalar::whole(text, 1, 1000);
@@ -33,6 +41,13 @@ pub(super) fn checkpoint(reader: &mut Reader, field: Option<Field<'_>>) -> Check
     own.grace = reader.value(section.get("grace"), SPAN, scalar::span).unwrap_or(own.grace);
     own.quiet = reader.value(section.get("quiet"), SPAN, scalar::span).unwrap_or(own.quiet);
     own
+}
+
+fn store(reader: &mut Reader, field: &Field<'_>, task: &Task) -> Option<BucketUri> {
+    let text = fill(reader.text(field)?, &task.envs);
+    let uri = remote::bucket(reader, field, &text)?;
+    storage::apart(reader, field, &uri, task);
+    Some(uri)
 }
 
 fn signal(text: &str) -> Result<String, String> {

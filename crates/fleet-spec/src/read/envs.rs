@@ -15,8 +15,11 @@ const MAX_VARIABLES: usize = 1000;
 /// Bytes of one value: what the kernel takes for one string (`MAX_ARG_STRLEN`).
 const MAX_VALUE: usize = 128 * 1024;
 
+/// Variables by name.
+pub(super) type Envs = BTreeMap<String, String>;
+
 /// The task's variables.
-pub(super) fn envs(reader: &mut Reader, section: &Section<'_>) -> BTreeMap<String, String> {
+pub(super) fn envs(reader: &mut Reader, section: &Section<'_>) -> Envs {
     let mut envs = BTreeMap::new();
     let Some(field) = section.get("envs") else { return envs };
     let Kind::Map(entries) = &field.node.kind else {
@@ -51,7 +54,7 @@ pub(super) fn envs(reader: &mut Reader, section: &Section<'_>) -> BTreeMap<Strin
 pub(super) fn secrets(
     reader: &mut Reader,
     section: &Section<'_>,
-    envs: &BTreeMap<String, String>,
+    envs: &Envs,
 ) -> (BTreeMap<String, SecretRef>, BTreeMap<String, String>) {
     let (mut secrets, mut values) = (BTreeMap::new(), BTreeMap::new());
     let Some(field) = section.get("secrets") else { return (secrets, values) };
@@ -156,7 +159,7 @@ fn is_variable(reader: &mut Reader, at: Pos, path: &str, name: &str) -> bool {
 }
 
 /// `$NAME` and `${NAME}` replaced by the task's variables, as SkyPilot does in paths; others stay.
-pub(super) fn fill(text: &str, envs: &BTreeMap<String, String>) -> String {
+pub(super) fn fill(text: &str, envs: &Envs) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find('$') {

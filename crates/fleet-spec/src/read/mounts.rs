@@ -1,15 +1,14 @@
 //! `workdir` and `file_mounts`: what is put on the machine.
 //!
-//! Local paths are kept as written; whether they exist is for the caller to see. Buckets, URLs and
-//! storage objects are read and refused until they work: nobody pays for a GPU that cannot see its data.
+//! Local paths are kept as written; whether they exist is for the caller to see. What is not acted on
+//! yet is read, checked and refused all the same. Invariant: no two targets are the same or overlap.
 
-use super::envs::fill;
-use super::{Field, Reader};
-use crate::keys::STORAGE;
+use super::envs::{Envs, fill};
+use super::remote::{self, Named};
+use super::{Field, Reader, storage};
 use crate::node::{Kind, Node};
-use crate::redact::{has_credentials, quote, without_credentials};
-use crate::{FileMount, MountMode, MountSource};
-use std::collections::BTreeMap;
+use crate::redact::quote;
+use crate::{BucketMount, FileMount, MountMode, MountSource, Task};
 use unicode_normalization::UnicodeNormalization;
 
 /// Folders that belong to the system, with all that is in them.
@@ -37,7 +36,7 @@ const SHARED: &[&str] = &[
 /// Parts of `/usr` that are the user's.
 const OPEN: &[&str] = &["/usr/local"];
 
-type Envs = BTreeMap<String, String>;
+const NOT_YET: &str = "a bucket or repository as a file mount is not supported yet";
 
 /// `workdir`: a folder on this machine.
 pub(super) fn workdir(
@@ -52,7 +51,7 @@ pub(super) fn workdir(
         return None;
     }
     let text = fill(reader.text(&field)?, envs);
-    if is_remote(&text) {
+    if remote::is_remote(&text) {
         refuse_git(reader, &field, &text);
         return None;
     }
@@ -64,20 +63,15 @@ pub(super) fn workdir(
 }
 
 fn refuse_git(reader: &mut Reader, field: &Field<'_>, url: &str) {
-    if has_credentials(url) {
-        return refuse_credentials(reader, field, url);
+    if remote::refuse_credentials(reader, field, url, "remove them; give tokens as `secrets`") {
+        return;
     }
     let message = format!("a repository as `workdir` is not supported yet: {}", quote(url));
     reader.wrong(field, message, "clone it in `setup`, or clone it here and name the folder");
 }
 
-fn refuse_credentials(reader: &mut Reader, field: &Field<'_>, url: &str) {
-    let message = format!("{} carries credentials", quote(url));
-    reader.wrong(field, message, "remove them; give tokens as `secrets`");
-}
-
 /// `file_mounts`: targets on the machine with their sources.
-pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, envs: &Envs) -> Vec<FileMount> {
+pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, task: &Task) -> Vec<FileMount> {
     let mut mounts: Vec<FileMount> = Vec::new();
     let Some(field) = field else { return mounts };
     let Kind::Map(entries) = &field.node.kind else {
@@ -87,7 +81,7 @@ pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, envs: &Envs)
     let mut taken: Vec<(String, String)> = Vec::new();
     for entry in entries {
         let value = field.under(entry);
-        let target = match target(&fill(&entry.key, envs)) {
+        let target = match target(&fill(&entry.key, &task.envs)) {
             Ok(target) => Some(target),
             Err((message, hint)) => {
                 reader.error(entry.key_at, &value.path, message, hint);
@@ -105,9 +99,12 @@ pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, envs: &Envs)
             reader.error(entry.key_at, &value.path, "the mount has no source", "write a path");
             None
         } else {
-            source(reader, &value, envs)
+            source(reader, &value, task)
         };
         if let (Some(target), Some(source)) = (target, source) {
+            if let MountSource::Bucket(bucket) = &source {
+                storage::agree(reader, (entry.key_at, &value.path), &mounts, bucket);
+            }
             mounts.push(FileMount { target, source });
         }
     }
@@ -158,100 +155,35 @@ fn conflict(
     })
 }
 
-fn source(reader: &mut Reader, field: &Field<'_>, envs: &Envs) -> Option<MountSource> {
-    if let Kind::Map(_) = field.node.kind {
-        return storage(reader, field, envs);
-    }
-    let text = fill(reader.text(field)?, envs);
-    if !is_remote(&text) {
-        if text.trim().is_empty() {
-            reader.wrong(field, "the mount has no source", "write a path");
+fn source(reader: &mut Reader, field: &Field<'_>, task: &Task) -> Option<MountSource> {
+    let source = match &field.node.kind {
+        Kind::Map(entries) if entries.iter().any(|e| e.key == "url") => {
+            MountSource::Git(remote::repository_section(reader, field, &task.envs)?)
         }
-        return Some(MountSource::Local(text));
-    }
-    checked_uri(reader, field, &text)?;
-    not_yet(reader, field, &format!("{} as a file mount", quote(&text)));
-    Some(MountSource::Uri { uri: text, mode: MountMode::Copy })
-}
-
-fn not_yet(reader: &mut Reader, field: &Field<'_>, what: &str) {
-    let hint = "mount a folder of this machine, or fetch the data in `setup`";
-    reader.wrong(field, format!("{what} is not supported yet"), hint);
-}
-
-fn storage(reader: &mut Reader, field: &Field<'_>, envs: &Envs) -> Option<MountSource> {
-    let section = reader.section(field, &STORAGE)?;
-    let modes = [
-        ("COPY", MountMode::Copy),
-        ("MOUNT", MountMode::Mount),
-        ("MOUNT_CACHED", MountMode::MountCached),
-    ];
-    let mode = reader.choice(section.get("mode"), &modes).unwrap_or(MountMode::Mount);
-    let persistent = reader.truth(section.get("persistent")).unwrap_or(true);
-    let store = section.get("store").and_then(|f| reader.text(&f).map(str::to_owned));
-    let name = section.get("name").and_then(|f| {
-        let name = fill(reader.text(&f)?, envs);
-        if is_bucket(&name) {
-            return Some(name);
-        }
-        reader.wrong(&f, format!("{} is no name of a bucket", quote(&name)), BUCKET);
-        None
-    });
-    let mut sources = Vec::new();
-    for one in section.get("source").iter().flat_map(Field::one_or_more) {
-        let text = reader.text(&one).map(|text| fill(text, envs)).unwrap_or_default();
-        if is_remote(&text) {
-            checked_uri(reader, &one, &text);
-        }
-        sources.push(text);
-    }
-    let source = sources.into_iter().next();
-    if name.is_none() && source.is_none() && section.get("name").is_none() {
-        reader.wrong(field, "the storage has neither name nor source", "");
-    }
-    not_yet(reader, field, "a storage object as a file mount");
-    Some(MountSource::Storage { name, source, mode, store, persistent })
-}
-
-/// A bucket or URL, checked.
-pub(super) fn uri(reader: &mut Reader, field: &Field<'_>) -> Option<String> {
-    let text = reader.text(field)?;
-    checked_uri(reader, field, text).map(|()| text.to_owned())
-}
-
-const BUCKET: &str = "3 to 63 lower-case letters, digits, `.`, `_` and `-`, beginning and ending with a letter or digit";
-
-fn checked_uri(reader: &mut Reader, field: &Field<'_>, uri: &str) -> Option<()> {
-    if has_credentials(uri) {
-        refuse_credentials(reader, field, uri);
-        return None;
-    }
-    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
-    let bucket = rest.split('/').next().unwrap_or_default();
-    if matches!(scheme, "s3" | "gs" | "r2" | "nebius" | "oci") && !is_bucket(bucket) {
-        let shown = quote(&without_credentials(bucket));
-        reader.wrong(field, format!("{shown} is no name of a bucket"), BUCKET);
-        return None;
-    }
-    Some(())
-}
-
-fn is_bucket(name: &str) -> bool {
-    let end = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let bytes = name.as_bytes();
-    (3..=63).contains(&bytes.len())
-        && end(bytes.first())
-        && end(bytes.last())
-        && bytes.iter().all(|b| end(Some(b)) || b"._-".contains(b))
-        && !name.contains("..")
-}
-
-/// A bucket, a URL or a repository, and no path on this machine.
-fn is_remote(text: &str) -> bool {
-    let scp = || {
-        let (host, _) = text.split_once(':')?;
-        let (user, host) = host.split_once('@')?;
-        Some(!user.is_empty() && !host.is_empty() && !text.contains(' '))
+        Kind::Map(_) => MountSource::Bucket(storage::storage(reader, field, task)?),
+        Kind::Seq(_) | Kind::Scalar { .. } => text_source(reader, field, &task.envs)?,
     };
-    text.contains("://") || scp().unwrap_or_default()
+    // Until machines mount. Nobody pays for a GPU that cannot see its data.
+    if !matches!(source, MountSource::Local(_)) {
+        let hint = "mount a folder of this machine, or fetch the data in `setup`";
+        reader.wrong(field, NOT_YET, hint);
+    }
+    Some(source)
+}
+
+/// A path on this machine, a repository, or a bucket, which is copied.
+fn text_source(reader: &mut Reader, field: &Field<'_>, envs: &Envs) -> Option<MountSource> {
+    let text = fill(reader.text(field)?, envs);
+    match remote::named(reader, field, text)? {
+        Named::Path(path) if path.trim().is_empty() => {
+            reader.wrong(field, "the mount has no source", "write a path");
+            None
+        }
+        Named::Path(path) => Some(MountSource::Local(path)),
+        Named::Repository(source) => Some(MountSource::Git(source)),
+        Named::Bucket(uri) => {
+            let bucket = BucketMount { uri, mode: MountMode::Copy, named: None };
+            Some(MountSource::Bucket(bucket))
+        }
+    }
 }

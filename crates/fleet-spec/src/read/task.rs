@@ -32,18 +32,19 @@ pub(super) fn task(reader: &mut Reader, root: &Field<'_>) -> (Task, BTreeMap<Str
     let (secrets, values) = envs::secrets(reader, &section, &task.envs);
     task.secrets = secrets;
     task.workdir = mounts::workdir(reader, section.get("workdir"), &task.envs);
-    task.file_mounts = mounts::mounts(reader, section.get("file_mounts"), &task.envs);
     task.setup = script(reader, section.get("setup"));
     task.run = script(reader, section.get("run"));
     task.work = work(reader, section.get("work"), section.get("speed"));
     task.max_duration = reader.value(section.get("max_duration"), SPAN, scalar::span);
-    task.checkpoint = checkpoint::checkpoint(reader, section.get("checkpoint"));
     task.watch = checkpoint::watch(reader, section.get("watch"));
     let machines = [("same", false), ("any", true)];
     task.machine_any = reader.choice(section.get("machine"), &machines).unwrap_or_default();
     let own = resources::resources(reader, section.get("resources"));
     task.recovery = recovery::recovery(reader, own.job_recovery, section.get("retry"));
     task.resources = own.resources;
+    // The cloud of the first place says where a bucket is that is given by name alone.
+    task.file_mounts = mounts::mounts(reader, section.get("file_mounts"), &task);
+    task.checkpoint = checkpoint::checkpoint(reader, section.get("checkpoint"), &task);
     task.spot = spot::spot(reader, section.get("spot"), own.max_hourly_cost);
     spot::agreement(reader, &section, &task);
     if task.run.is_none() && section.get("run").is_none() {
