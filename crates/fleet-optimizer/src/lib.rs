@@ -10,6 +10,7 @@ mod rank;
 
 pub mod policy;
 pub mod simulate;
+pub mod transfer;
 
 pub use avoid::{Avoid, AvoidList};
 pub use effective::{Overheads, effective_price, hazard_of};

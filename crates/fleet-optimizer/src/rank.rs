@@ -28,6 +28,28 @@ pub struct Ranked {
 pub struct Rejected {
     pub offer: Offer,
     pub reason: String,
+    /// The reason without the offer's own numbers: what it has in common with others.
+    pub kind: String,
+}
+
+/// A reason, and what it has in common with those of other offers.
+struct Why {
+    reason: String,
+    kind: String,
+}
+
+impl Why {
+    fn new(reason: impl Into<String>, kind: impl Into<String>) -> Self {
+        Self { reason: reason.into(), kind: kind.into() }
+    }
+}
+
+/// A reason without numbers of its own.
+impl<T: Into<String>> From<T> for Why {
+    fn from(reason: T) -> Self {
+        let reason = reason.into();
+        Self { kind: reason.clone(), reason }
+    }
 }
 
 /// The result.
@@ -51,7 +73,7 @@ pub fn rank(
     let mut keyed = Vec::new();
     for offer in offers {
         match judge(&offer, ask, avoid, overheads, now) {
-            Err(reason) => out.rejected.push(Rejected { offer, reason }),
+            Err(Why { reason, kind }) => out.rejected.push(Rejected { offer, reason, kind }),
             Ok((tier, alternative, effective, hazard)) => {
                 let alternative = if ask.ordered { alternative } else { 0 };
                 keyed.push((
@@ -79,13 +101,13 @@ fn judge(
     avoid: &AvoidList,
     overheads: Overheads,
     now: Timestamp,
-) -> Result<Verdict, String> {
+) -> Result<Verdict, Why> {
     let tier = ask
         .markets
         .iter()
         .position(|m| *m == offer.market)
         .ok_or_else(|| format!("{} was not asked for", offer.market))?;
-    let mut why = "it is not what was asked for".to_owned();
+    let mut why = Why::from("it is not what was asked for");
     let alternative = ask
         .queries
         .iter()
@@ -101,18 +123,19 @@ fn judge(
         return Err("sold out".into());
     }
     if let Some(reason) = avoid.reason(offer, now) {
-        return Err(format!("avoided for now: {reason}"));
+        return Err(format!("avoided for now: {reason}").into());
     }
     let (effective, hazard) = effective_price(offer, ask.disk_gib, overheads)
-        .ok_or_else(|| "its price is unknown".to_owned())?;
+        .ok_or_else(|| Why::from("its price is unknown"))?;
     let filter = &ask.queries[alternative].filter;
     if let Some(max) = filter.max_hazard_per_hour.filter(|max| hazard > *max) {
-        return Err(format!("risk {hazard:.3}/h is above the limit {max:.3}/h"));
+        let limit = format!("is above the limit {max:.3}/h");
+        return Err(Why::new(format!("risk {hazard:.3}/h {limit}"), format!("its risk {limit}")));
     }
     Ok((tier, alternative, effective, hazard))
 }
 
-fn fits(offer: &Offer, query: &OfferQuery, disk_gib: u32) -> Result<(), String> {
+fn fits(offer: &Offer, query: &OfferQuery, disk_gib: u32) -> Result<(), Why> {
     let gpu = match (&offer.accelerator, query.accelerators.is_empty()) {
         (_, true) => true,
         (None, false) => false,
@@ -130,29 +153,32 @@ fn fits(offer: &Offer, query: &OfferQuery, disk_gib: u32) -> Result<(), String> 
         return Err("another instance type".into());
     }
     if query.vcpus.is_some_and(|b| !b.accepts(offer.vcpus)) {
-        return Err(format!("{} vCPUs", offer.vcpus));
+        return Err(Why::new(format!("{} vCPUs", offer.vcpus), "another number of vCPUs"));
     }
     if query.memory_gib.is_some_and(|b| !b.accepts(offer.memory_gib)) {
-        return Err(format!("{:.0} GiB of memory", offer.memory_gib));
+        let reason = format!("{:.0} GiB of memory", offer.memory_gib);
+        return Err(Why::new(reason, "another size of memory"));
     }
     if offer.disk_gib.is_some_and(|d| d + 0.5 < f64::from(disk_gib)) {
-        return Err(format!("only {:.0} GiB of disk", offer.disk_gib.unwrap_or(0.0)));
+        let reason = format!("only {:.0} GiB of disk", offer.disk_gib.unwrap_or(0.0));
+        return Err(Why::new(reason, format!("less than {disk_gib} GiB of disk")));
     }
     quality(offer, &query.filter)
 }
 
-fn quality(offer: &Offer, filter: &OfferFilter) -> Result<(), String> {
+fn quality(offer: &Offer, filter: &OfferFilter) -> Result<(), Why> {
     let below = |have: Option<f64>, min: Option<f64>, what: &str| match (have, min) {
         (Some(have), Some(min)) if have + 1e-9 < min => {
-            Err(format!("{what} {have} is below {min}"))
+            Err(Why::new(format!("{what} {have} is below {min}"), format!("{what} is below {min}")))
         }
-        (None, Some(min)) => Err(format!("{what} is unknown, {min} was asked for")),
+        (None, Some(min)) => Err(format!("{what} is unknown, {min} was asked for").into()),
         _ => Ok(()),
     };
     if let (Some(price), Some(max)) = (offer.price_usd_per_hour, filter.max_price_usd_per_hour)
         && price > max
     {
-        return Err(format!("{price}/h is above the limit {max}/h"));
+        let limit = format!("is above the limit {max}/h");
+        return Err(Why::new(format!("{price}/h {limit}"), format!("its price {limit}")));
     }
     // Whole clouds do not publish these; a marketplace that does not say is not trusted to be good.
     if offer.trust < fleet_types::Trust::Trusted {
@@ -301,6 +327,9 @@ mod tests {
             reasons,
             ["$0.300/h is above the limit $0.250/h", "outside the places asked for", "sold out"]
         );
+        let kinds: Vec<_> = r.rejected.iter().map(|r| r.kind.as_str()).collect();
+        assert_eq!(kinds[0], "its price is above the limit $0.250/h");
+        assert_eq!(kinds[1..], reasons[1..], "no numbers of their own");
     }
 
     use crate::Avoid;
