@@ -61,7 +61,10 @@ pub enum Happening {
     Prepared { epoch: Epoch },
     /// The machine cannot be used: wrong host key, no room, agent does not run.
     Unfit { epoch: Epoch, reason: String },
-    /// The task runs.
+    /// The task has begun with its `setup`.
+    Begun { epoch: Epoch, at: Timestamp, restored: Option<(CheckpointId, u64)> },
+    /// The task's `run` runs, after its setup where it has one. `restored` comes with the first word of the
+    /// two.
     Started { epoch: Epoch, at: Timestamp, restored: Option<(CheckpointId, u64)> },
     /// The cloud will take the machine.
     Notice { epoch: Epoch, source: String, deadline: Timestamp },
@@ -102,6 +105,7 @@ impl Happening {
             | Self::Connected { epoch, .. }
             | Self::Prepared { epoch }
             | Self::Unfit { epoch, .. }
+            | Self::Begun { epoch, .. }
             | Self::Started { epoch, .. }
             | Self::Notice { epoch, .. }
             | Self::Saved { epoch, .. }

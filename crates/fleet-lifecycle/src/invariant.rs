@@ -19,6 +19,12 @@ pub fn violations(state: &JobState, rows: &[MachineRow]) -> Vec<String> {
     {
         out.push("16: a task runs while an older one is not proven gone".into());
     }
+    if let Phase::Running { in_setup, .. } = state.phase {
+        let runs = state.current().is_some_and(|a| a.running_at.is_some());
+        if in_setup == runs {
+            out.push(format!("14: in_setup is {in_setup}, and `run` began: {runs}"));
+        }
+    }
     let unknown = rows.iter().filter(|r| matches!(r.state, RowState::Unknown { .. })).count();
     if unknown > 1 {
         out.push(format!("5: {unknown} creates of unknown outcome in one slot"));

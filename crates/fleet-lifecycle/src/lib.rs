@@ -5,8 +5,11 @@
 //! is stored nowhere else, so that a restart at any line asks for the same work again; answers of an old
 //! epoch change nothing; cancel wins in every phase; epoch e+1 starts its task only when e's is gone.
 //!
-//! Deliberately absent: clocks, I/O, randomness, log calls.
+//! `anchor` decides what time it is, from readings of clocks that may jump.
+//!
+//! Deliberately absent: clocks themselves, I/O, randomness, log calls.
 
+mod anchor;
 mod facts;
 mod happening;
 pub mod invariant;
@@ -19,6 +22,7 @@ mod turn;
 mod view;
 mod want;
 
+pub use anchor::{Anchor, NEAR, Reading, Stakes, Told, Trust};
 pub use facts::{JobFacts, Timing};
 pub use happening::{Exit, Happening};
 pub use react::{Reaction, react};

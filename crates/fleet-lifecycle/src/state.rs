@@ -6,7 +6,7 @@
 use fleet_optimizer::AvoidList;
 use fleet_types::{
     Address, CheckpointId, EndCause, Epoch, Fault, InstanceId, MachineClass, Market, Offer,
-    Outcome, Place, Timestamp, Token, Usd,
+    Outcome, Place, Timestamp, Token, Trust, Usd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,10 @@ pub enum Phase {
         ready: bool,
         until: Timestamp,
     },
+    /// The task works: its `setup` first, which people see as preparing, then its `run`.
     Running {
+        #[serde(default)]
+        in_setup: bool,
         /// Not heard of since then; nothing is done about it yet.
         silent_since: Option<Timestamp>,
     },
@@ -138,6 +141,9 @@ pub struct Attempt {
     pub instance_type: String,
     pub market: Market,
     pub class: MachineClass,
+    /// Whose hardware it is: it decides what key for the job's store goes there.
+    #[serde(default = "least_trust")]
+    pub trust: Trust,
     pub price_usd_per_hour: Usd,
     pub on_demand_usd_per_hour: Option<Usd>,
     /// Disk of the machine, on top of its price.
@@ -146,6 +152,10 @@ pub struct Attempt {
     pub address: Option<Address>,
     pub user: String,
     pub launched_at: Timestamp,
+    /// When its task began: with `setup`, or with `run` where there is no setup.
+    #[serde(default)]
+    pub begun_at: Option<Timestamp>,
+    /// When its `run` began.
     pub running_at: Option<Timestamp>,
     /// Terminate accepted, or death: billing is over.
     pub ended_at: Option<Timestamp>,
@@ -160,8 +170,16 @@ pub struct Attempt {
     pub notice_until: Option<Timestamp>,
 }
 
+fn least_trust() -> Trust {
+    Trust::Untrusted
+}
+
 impl Attempt {
-    /// Seconds of work that no published checkpoint holds.
+    /// Whether anything of its task was ever started: from then on only proof lets the next one start.
+    pub fn has_begun(&self) -> bool {
+        self.begun_at.is_some() || self.running_at.is_some()
+    }
+    /// Seconds of work that no published checkpoint holds. A setup is no work.
     pub fn lost_work_seconds(&self, now: Timestamp) -> f64 {
         let Some(start) = self.running_at else { return 0.0 };
         if self.end_cause == Some(EndCause::Done) {
@@ -239,8 +257,6 @@ impl JobState {
             Some(o) => o.epoch,
             None => self.epoch,
         };
-        self.attempt(epoch)
-            .filter(|a| a.running_at.is_some() && a.ended_at.is_none())
-            .map(|a| a.epoch)
+        self.attempt(epoch).filter(|a| a.has_begun() && a.ended_at.is_none()).map(|a| a.epoch)
     }
 }

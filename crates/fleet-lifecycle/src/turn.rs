@@ -200,14 +200,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Billing of an attempt is over.
+    /// Billing of an attempt is over since then: by the cloud's clock where it says, whatever ours shows.
     pub(crate) fn release(&mut self, epoch: Epoch, at: Timestamp) {
         let now = self.now;
         let Some(attempt) = self.attempt_mut(epoch) else { return };
         if attempt.ended_at.is_some() {
             return;
         }
-        attempt.ended_at = Some(at.min(now).max(attempt.launched_at));
+        attempt.ended_at = Some(at.max(attempt.launched_at));
         let ended = EventBody::Ended {
             epoch,
             end_cause: attempt.end_cause.unwrap_or(EndCause::HostLost),
@@ -244,7 +244,7 @@ impl<'a> Turn<'a> {
             };
             self.state.avoid.add_zone(&attempt.place, attempt.market, left_alone, reason);
         }
-        if (attempt.running_at.is_some() || self.may_run()) && !dead {
+        if (attempt.has_begun() || self.may_run()) && !dead {
             self.state.outgoing = Some(Outgoing { epoch, cause, until, ending: false });
         } else {
             // No task ran on it, or it is dead: nothing to wait for.
@@ -258,7 +258,7 @@ impl<'a> Turn<'a> {
     /// Counts what an attempt achieved, once its task is gone: until then it may still save.
     pub(crate) fn count_progress(&mut self, epoch: Epoch) {
         let Some(attempt) = self.state.attempt(epoch) else { return };
-        let (ran, saved) = (attempt.running_at.is_some(), attempt.checkpoint.is_some());
+        let (ran, saved) = (attempt.has_begun(), attempt.checkpoint.is_some());
         if !ran {
             self.state.stillborn += 1;
         } else if saved {

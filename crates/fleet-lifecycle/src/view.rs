@@ -97,6 +97,7 @@ fn waiting_reason(state: &JobState) -> Option<String> {
         Phase::Running { silent_since: Some(since), .. } => {
             Some(format!("unreachable since {since}"))
         }
+        Phase::Running { in_setup: true, .. } => Some("its setup runs".into()),
         Phase::Preparing { ready: true, .. } if state.outgoing.is_some() => {
             Some("ready; the older attempt's task is still ending".into())
         }
@@ -111,7 +112,10 @@ fn waiting_reason(state: &JobState) -> Option<String> {
 }
 
 fn has_machine(phase: &Phase) -> bool {
-    matches!(phase, Phase::Connecting { .. } | Phase::Preparing { .. })
+    matches!(
+        phase,
+        Phase::Connecting { .. } | Phase::Preparing { .. } | Phase::Running { in_setup: true, .. }
+    )
 }
 
 fn phase_name(state: &JobState) -> PhaseName {
@@ -126,9 +130,11 @@ fn phase_name(state: &JobState) -> PhaseName {
         Phase::Launching { .. } => PhaseName::Launching,
         Phase::Connecting { .. } if again => PhaseName::Recovering,
         Phase::Connecting { .. } => PhaseName::Connecting,
-        Phase::Preparing { .. } if again => PhaseName::Recovering,
-        Phase::Preparing { .. } => PhaseName::Preparing,
-        Phase::Running { .. } => PhaseName::Running,
+        Phase::Preparing { .. } | Phase::Running { in_setup: true, .. } if again => {
+            PhaseName::Recovering
+        }
+        Phase::Preparing { .. } | Phase::Running { in_setup: true, .. } => PhaseName::Preparing,
+        Phase::Running { in_setup: false, .. } => PhaseName::Running,
         Phase::Stopping { .. } => PhaseName::Stopping,
         Phase::Finished { .. } => PhaseName::Finished,
     }

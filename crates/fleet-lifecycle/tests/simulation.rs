@@ -8,6 +8,7 @@
 mod simulation {
     pub(crate) mod bug;
     pub(crate) mod check;
+    pub(crate) mod clocks;
     pub(crate) mod cloud;
     pub(crate) mod controller;
     pub(crate) mod dice;
@@ -65,7 +66,7 @@ fn invariants_hold_whatever_goes_wrong() {
             );
         }
     }
-    for phase in ["launching", "connecting", "preparing", "running", "stopping"] {
+    for phase in ["launching", "connecting", "preparing", "setup", "running", "stopping"] {
         assert!(counts.preempted_in.contains_key(phase), "no preemption while {phase}");
     }
     for outcome in ["Succeeded", "Failed", "Cancelled", "Stopped"] {

@@ -6,5 +6,6 @@ mod given;
 mod story {
     mod found;
     mod properties;
+    mod setup;
     mod telling;
 }

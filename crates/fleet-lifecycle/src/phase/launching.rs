@@ -49,6 +49,7 @@ pub(crate) fn record(turn: &mut Turn<'_>, flight: &InFlight, instance: &Instance
         instance_type: offer.instance_type.clone(),
         market: offer.market,
         class: offer.class,
+        trust: offer.trust,
         price_usd_per_hour: instance
             .price_usd_per_hour
             .or(offer.price_usd_per_hour)
@@ -62,6 +63,7 @@ pub(crate) fn record(turn: &mut Turn<'_>, flight: &InFlight, instance: &Instance
         address: instance.address.clone(),
         user: instance.user.clone(),
         launched_at: instance.launched_at.unwrap_or(turn.now),
+        begun_at: None,
         running_at: None,
         ended_at: None,
         end_cause: None,

@@ -2,28 +2,16 @@
 //!
 //! Invariant 16 lives here: `wants` asks for the task's start only when nothing is outgoing.
 
-use crate::{Happening, Phase, Turn, phase::connecting};
-use fleet_types::EventBody;
+use crate::{Happening, Phase, Turn, phase::connecting, phase::running};
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     let Phase::Preparing { ready, until } = turn.state.phase else { return };
     match happening {
         Happening::Prepared { .. } => turn.state.phase = Phase::Preparing { ready: true, until },
+        Happening::Begun { epoch, at, restored } => running::begin(turn, epoch, at, restored),
         Happening::Started { epoch, at, restored } => {
-            if let Some((id, bytes)) = restored {
-                turn.emit(EventBody::Restored {
-                    epoch,
-                    from_epoch: id.epoch,
-                    number: id.number,
-                    bytes,
-                });
-            }
-            if let Some(attempt) = turn.attempt_mut(epoch) {
-                attempt.running_at = Some(at);
-            }
-            turn.state.stillborn = 0;
-            turn.state.phase = Phase::Running { silent_since: None };
-            turn.emit(EventBody::Running { epoch });
+            running::begin(turn, epoch, at, restored);
+            running::run(turn, epoch, at);
         }
         // A machine that is ready waits for the older task's end, which has its own bound.
         Happening::Tick if until <= turn.now && !ready => {

@@ -9,9 +9,15 @@ use fleet_types::{DeathCause, EndCause, Epoch, Timestamp};
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
     match happening {
         Happening::Exited { epoch, exit } => exited(turn, epoch, &exit),
-        Happening::Started { epoch, at, .. } => {
-            // It had been told to start when the machine was given up; the word comes late.
+        // It had been told to start when the machine was given up; the word comes late.
+        Happening::Begun { epoch, at, .. } => {
             if let Some(attempt) = turn.attempt_mut(epoch) {
+                attempt.begun_at.get_or_insert(at);
+            }
+        }
+        Happening::Started { epoch, at, .. } => {
+            if let Some(attempt) = turn.attempt_mut(epoch) {
+                attempt.begun_at.get_or_insert(at);
                 attempt.running_at.get_or_insert(at);
             }
         }

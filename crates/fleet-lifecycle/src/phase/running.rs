@@ -1,7 +1,10 @@
-//! Running: the task works. What happens at a preemption starts here and goes on in `recovering`.
+//! Running: the task works, its setup included. What happens at a preemption starts here and goes on in
+//! `recovering`.
+//!
+//! Invariant 16: a task that is in its setup has begun; whatever befalls it then is treated as in `run`.
 
 use crate::{Exit, Goal, Happening, Phase, Turn, phase::recovering, phase::stopping};
-use fleet_types::{EndCause, Epoch, EventBody, Outcome, Timestamp};
+use fleet_types::{CheckpointId, EndCause, Epoch, EventBody, Outcome, Timestamp};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -10,6 +13,10 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
             notice(turn, epoch, source, deadline);
             turn.recover(EndCause::Preempted, deadline, false);
         }
+        Happening::Started { epoch, at, restored } => {
+            tell_restored(turn, epoch, restored);
+            run(turn, epoch, at);
+        }
         Happening::Exited { epoch, exit } => exited(turn, epoch, exit),
         Happening::Dead { epoch, cause, at } => {
             recovering::bury(turn, epoch, cause, at);
@@ -17,13 +24,13 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
             turn.recover(cause, turn.now, true);
         }
         Happening::Silent { epoch, since } => {
-            if let Phase::Running { silent_since: silent @ None } = &mut turn.state.phase {
+            if let Phase::Running { silent_since: silent @ None, .. } = &mut turn.state.phase {
                 *silent = Some(since);
                 turn.emit(EventBody::Unreachable { epoch, since });
             }
         }
         Happening::Heard { epoch } => {
-            if let Phase::Running { silent_since: silent @ Some(_) } = &mut turn.state.phase {
+            if let Phase::Running { silent_since: silent @ Some(_), .. } = &mut turn.state.phase {
                 *silent = None;
                 turn.emit(EventBody::Reachable { epoch });
             }
@@ -34,6 +41,38 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
             recovering::give_up(turn, epoch);
         }
         _ => {}
+    }
+}
+
+/// The task has begun, with its setup until `run` says otherwise.
+pub(crate) fn begin(
+    turn: &mut Turn<'_>,
+    epoch: Epoch,
+    at: Timestamp,
+    restored: Option<(CheckpointId, u64)>,
+) {
+    tell_restored(turn, epoch, restored);
+    if let Some(attempt) = turn.attempt_mut(epoch) {
+        attempt.begun_at.get_or_insert(at);
+    }
+    turn.state.stillborn = 0;
+    turn.state.phase = Phase::Running { in_setup: true, silent_since: None };
+}
+
+/// The task's `run` has begun; told twice, it began once.
+pub(crate) fn run(turn: &mut Turn<'_>, epoch: Epoch, at: Timestamp) {
+    let Phase::Running { in_setup: setup @ true, .. } = &mut turn.state.phase else { return };
+    *setup = false;
+    if let Some(attempt) = turn.attempt_mut(epoch) {
+        attempt.running_at = Some(at);
+    }
+    turn.emit(EventBody::Running { epoch });
+}
+
+fn tell_restored(turn: &mut Turn<'_>, epoch: Epoch, restored: Option<(CheckpointId, u64)>) {
+    if let Some((id, bytes)) = restored {
+        let (from_epoch, number) = (id.epoch, id.number);
+        turn.emit(EventBody::Restored { epoch, from_epoch, number, bytes });
     }
 }
 

@@ -3,7 +3,9 @@
 //! Invariant: no create leaves from here; the job is finished when every machine's terminate was accepted
 //! (or its death proven) and no create's outcome is open. Proof of death goes on, on the row.
 
-use crate::{Goal, Happening, JobFacts, Phase, RowChange, Turn, phase::launching, phase::recovering, view};
+use crate::{
+    Goal, Happening, JobFacts, Phase, RowChange, Turn, phase::launching, phase::recovering, view,
+};
 use fleet_types::{EndCause, EventBody, Outcome};
 use std::time::Duration;
 

@@ -41,10 +41,16 @@ pub(crate) enum Bug {
     StopIsSuccess,
     /// What a keeper had settled before a crash is not told to the job again.
     NoResumedReleases,
+    /// A task in its setup counts as running.
+    SetupIsRun,
+    /// Limits go by the wall clock.
+    WallClockDecides,
+    /// The wall clock is believed at a start.
+    WallClockAtStart,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::FreshTokenAfterRestart,
         Self::IgnoresOutgoing,
         Self::EmptyListIsAbsence,
@@ -63,6 +69,9 @@ impl Bug {
         Self::PartialListCounts,
         Self::StopIsSuccess,
         Self::NoResumedReleases,
+        Self::SetupIsRun,
+        Self::WallClockDecides,
+        Self::WallClockAtStart,
     ];
 
     /// Faults without which the bug does not matter: switched on in every seed that looks for it.
@@ -78,6 +87,8 @@ impl Bug {
             Self::TerminateIsProof => &[Kind::LongPartition, Kind::PreemptedWithNotice],
             Self::NoResumedReleases => &[Kind::CrashAfterPersist, Kind::CrashAfterCall],
             Self::AcksEarly => &[Kind::Cancelled],
+            Self::WallClockDecides => &[Kind::WallJumps],
+            Self::WallClockAtStart => &[Kind::WallJumps, Kind::CrashAnyTime, Kind::Rebooted],
             Self::FreshTokenAfterRestart
             | Self::IgnoresOutgoing
             | Self::EmptyListIsAbsence
@@ -87,6 +98,7 @@ impl Bug {
             | Self::RepeatsUnknown
             | Self::NoEpochCheck
             | Self::SilenceIsDeath
+            | Self::SetupIsRun
             | Self::StopIsSuccess => &[],
         }
     }

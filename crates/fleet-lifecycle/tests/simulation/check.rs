@@ -6,7 +6,7 @@ use super::dice::Kind;
 use super::machine::TaskNow;
 use super::sim::Sim;
 use fleet_lifecycle::{JobState, Phase, view};
-use fleet_types::{CheckpointId, Epoch, MachineRow, Outcome, RowState, Token, Usd};
+use fleet_types::{CheckpointId, EndCause, Epoch, MachineRow, Outcome, RowState, Token, Usd};
 use std::time::Duration;
 
 pub(crate) fn phase_word(phase: &Phase) -> &'static str {
@@ -16,7 +16,8 @@ pub(crate) fn phase_word(phase: &Phase) -> &'static str {
         Phase::Launching { .. } => "launching",
         Phase::Connecting { .. } => "connecting",
         Phase::Preparing { .. } => "preparing",
-        Phase::Running { .. } => "running",
+        Phase::Running { in_setup: true, .. } => "setup",
+        Phase::Running { in_setup: false, .. } => "running",
         Phase::Stopping { .. } => "stopping",
         Phase::Finished { .. } => "finished",
     }
@@ -105,6 +106,8 @@ impl Sim {
         if let (Phase::Running { .. }, Phase::Planning { .. }) = (&before.phase, &after.phase) {
             self.check_recovery(before.epoch);
         }
+        self.check_running(before);
+        self.check_limits(before);
         if let (Phase::Stopping { goal, .. }, false) =
             (&self.store.state.phase, matches!(before.phase, Phase::Stopping { .. }))
         {
@@ -118,6 +121,43 @@ impl Sim {
                 Outcome::Failed => self.check_failure(),
                 Outcome::Cancelled | Outcome::Stopped => {}
             }
+        }
+    }
+
+    /// `running_at` and the phase come with the work, not with the setup before it.
+    fn check_running(&mut self, before: &JobState) {
+        for attempt in self.store.state.attempts.clone() {
+            let Some(at) = attempt.running_at else { continue };
+            let known = before.attempt(attempt.epoch).is_some_and(|a| a.running_at.is_some());
+            let m = self.machine_of(&attempt.instance);
+            let from = self.machines[m].agent.works_from;
+            if !known && at < from {
+                let epoch = attempt.epoch;
+                self.violated(format!("epoch {epoch} runs since {at}, its setup ends at {from}"));
+            }
+        }
+    }
+
+    /// 27: no wrong clock ends a job before its time or its money is up.
+    fn check_limits(&mut self, before: &JobState) {
+        if matches!(before.phase, Phase::Stopping { .. }) || self.guesses_time() {
+            return;
+        }
+        let Phase::Stopping { goal, .. } = &self.store.state.phase else { return };
+        let (cause, reason) = (goal.cause, goal.reason.clone().unwrap_or_default());
+        let left = self.facts.expires_at.since(self.now);
+        if cause == EndCause::Deadline && left > 2 * MINUTE {
+            self.violated(format!("27: ended by its deadline {left:?} before it"));
+        }
+        let Some(budget) = self.facts.budget.filter(|_| reason.starts_with("budget:")) else {
+            return;
+        };
+        let attempts = &self.store.state.attempts;
+        let rate: Usd = attempts.iter().map(|a| a.price_usd_per_hour).sum();
+        let spent: Usd = attempts.iter().map(|a| a.compute_cost(self.now)).sum();
+        let margin = 90_000 + self.facts.grace_ms as i64 + 120_000;
+        if !reason.contains("cheapest") && spent + rate.for_millis(margin) < budget {
+            self.violated(format!("27: ended by its budget of {budget}, {spent} is spent"));
         }
     }
 
@@ -136,7 +176,7 @@ impl Sim {
 
     /// 22: three epochs that ran and left nothing, in the world's eyes too.
     fn check_no_progress(&mut self) {
-        let ran = self.store.state.attempts.iter().rev().filter(|a| a.running_at.is_some());
+        let ran = self.store.state.attempts.iter().rev().filter(|a| a.has_begun());
         let epochs: Vec<_> = ran.take(3).map(|a| a.epoch).collect();
         let saved = self.shelf.published.keys().any(|id| epochs.contains(&id.epoch));
         if saved {
@@ -149,7 +189,9 @@ impl Sim {
         let now = self.now;
         let said_done = self.task.done_when_stopped;
         let ended = |task: &TaskNow| match task {
-            TaskNow::Ended { code: 0, stopped, at } => *at <= now && (!stopped || said_done),
+            TaskNow::Ended { code: 0, stopped, at, in_setup: false } => {
+                *at <= now && (!stopped || said_done)
+            }
             _ => false,
         };
         let done = self.machines.iter().any(|m| ended(&m.agent.task));
@@ -177,10 +219,11 @@ impl Sim {
             self.checked_alive = true;
             self.check_alive();
         }
-        let Phase::Finished { at, .. } = &self.store.state.phase else { return };
+        let Phase::Finished { .. } = &self.store.state.phase else { return };
+        let finished = *self.finished.get_or_insert(now);
         // T_reap: the widest window and two minutes; a cloud's refusals and our absence come on top.
         let window = self.clouds.iter().map(|c| c.visibility).max().unwrap_or_default();
-        let since = (*at).max(self.up_since).max(self.dice.until);
+        let since = finished.max(self.up_since).max(self.dice.until);
         let late = self.memory.is_some() && now.since(since) > window + 4 * MINUTE;
         if late && let Some(m) = self.machines.iter().position(|m| m.off_at.is_none()) {
             self.violated(format!("2: machine {m} lives long after the job's end"));
@@ -234,7 +277,8 @@ impl Sim {
         if self.hides_ends() {
             last = last.max(self.up_since.max(self.dice.until).plus(12 * MINUTE));
         }
-        if let Some(m) = self.machines.iter().position(|m| m.billed_until > Some(last)) {
+        let late = self.machines.iter().position(|m| m.billed_until > Some(last));
+        if let Some(m) = late.filter(|_| !self.stays_late()) {
             self.violated(format!("21: machine {m} bills beyond {last}"));
         }
     }
@@ -243,9 +287,17 @@ impl Sim {
     fn hides_ends(&self) -> bool {
         let hides = |k: &Kind| {
             let word = format!("{k:?}");
-            ["Asleep", "Terminate", "Describe", "List", "HostDies", "ReportDelayed"]
-                .iter()
-                .any(|w| word.starts_with(w))
+            [
+                "Asleep",
+                "Terminate",
+                "Describe",
+                "List",
+                "HostDies",
+                "ReportDelayed",
+                "OutsideSilent",
+            ]
+            .iter()
+            .any(|w| word.starts_with(w))
         };
         let fired = |k: &Kind| self.dice.counts.kinds[*k as usize] > 0;
         self.life > 1 || Kind::ALL.iter().any(|k| fired(k) && hides(k))
@@ -255,7 +307,10 @@ impl Sim {
     fn check_bills(&mut self, state: &JobState) {
         let hidden = self.hides_ends();
         let kinds = &self.dice.counts.kinds;
-        let unpaid = kinds[Kind::TerminateNotDone as usize] > 0;
+        // A terminate that was accepted and not done, an end booked by a clock that was late.
+        let unpaid = [Kind::TerminateNotDone, Kind::Frozen, Kind::OutsideSilent]
+            .iter()
+            .any(|k| kinds[*k as usize] > 0);
         for attempt in &state.attempts {
             let m = self.machine_of(&attempt.instance);
             let machine = &self.machines[m];

@@ -6,7 +6,7 @@
 use super::dice::Kind;
 use super::machine::{Agent, Life, Machine};
 use super::sim::{Answer, Event, Ours, Sim};
-use fleet_lifecycle::{InFlight, Phase, PlannedPlace};
+use fleet_lifecycle::{InFlight, PlannedPlace};
 use fleet_types::{
     Address, DeathCause, Epoch, Fault, Instance, InstanceId, InstanceState, Market, Offer, Refusal,
     Scope, Timestamp, Token,
@@ -220,10 +220,7 @@ impl Sim {
         if self.machines[m].off_at.is_some() || self.machines[m].life != Life::Up {
             return;
         }
-        let phase = match &self.store.state.phase {
-            Phase::Running { .. } => "running",
-            other => super::check::phase_word(other),
-        };
+        let phase = super::check::phase_word(&self.store.state.phase);
         *self.dice.counts.preempted_in.entry(phase).or_default() += 1;
         self.note(|| format!("machine {m} is preempted, warning {warning:?}"));
         match warning {
@@ -382,12 +379,16 @@ impl Sim {
         if now < self.clouds[cloud].page_lost_until {
             return Ok((Vec::new(), false));
         }
-        // One that is empty by mistake does not; three in a row are what the rule of proof rules out.
+        // One that is empty by mistake does not; three of them within one proof, whoever asks in between,
+        // are what its rule rules out.
+        if now.since(self.clouds[cloud].lied_at) > Duration::from_secs(600) {
+            self.clouds[cloud].lies = 0;
+        }
         if self.clouds[cloud].lies < 2 && self.strikes(Kind::ListEmpty) {
             self.clouds[cloud].lies += 1;
+            self.clouds[cloud].lied_at = now;
             return Ok((Vec::new(), true));
         }
-        self.clouds[cloud].lies = 0;
         let all = self.machines.iter().enumerate();
         let shown = all.filter(|(_, m)| m.cloud == cloud && !m.vanished && m.listed_at <= now);
         Ok((shown.map(|(m, _)| m).collect(), true))

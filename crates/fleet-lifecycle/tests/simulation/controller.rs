@@ -9,9 +9,9 @@ use super::keeper::Keeper;
 use super::sim::{Event, Ours, Sim, Step};
 use super::work::{Job, Work};
 use fleet_lifecycle::{
-    Happening, InFlight, Phase, SessionGoal, Want, invariant, resumed, step, wants,
+    Anchor, Happening, InFlight, Phase, SessionGoal, Want, invariant, resumed, step, wants,
 };
-use fleet_types::{Epoch, RowState, Token, Usd};
+use fleet_types::{Epoch, RowState, Timestamp, Token, Usd};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) struct Memory {
     pub(crate) adopting: BTreeMap<Token, u32>,
     pub(crate) next: u64,
     pub(crate) tick: Duration,
+    pub(crate) anchor: Option<Anchor>,
 }
 
 fn key(want: &Want) -> Option<Key> {
@@ -58,6 +59,7 @@ impl Sim {
         self.note(|| "the controller crashes".into());
         self.memory = None;
         self.life += 1;
+        self.boot();
         let away = if self.dice.chance(0.2) { 600_000 } else { 20_000 };
         let away = self.dice.span(500, away);
         self.after(away, Event::Restart);
@@ -75,10 +77,11 @@ impl Sim {
         let tick = Duration::from_secs([2, 5, 10][self.dice.pick(3)]);
         self.memory = Some(Memory { tick, ..Memory::default() });
         self.note(|| "the controller starts".into());
+        self.find_time();
         let ended = self.store.state.is_finished();
         for mut row in self.store.live_rows() {
             if ended && row.state == RowState::Live {
-                row.state = RowState::Ending { since: self.now, accepted_at: None };
+                row.state = RowState::Ending { since: self.clock(), accepted_at: None };
                 self.store.put_row(row.clone());
             }
             if ended && matches!(row.state, RowState::Intent | RowState::Unknown { .. }) {
@@ -115,6 +118,7 @@ impl Sim {
                     return self.sleep();
                 }
                 self.ours(pause, Ours::Tick);
+                self.tend_clock();
                 self.take(Happening::Tick)
             }
             Ours::Take(happening, edge) => {
@@ -135,6 +139,10 @@ impl Sim {
         let long = self.dice.span(60_000, 3_600_000);
         self.note(|| format!("the controller sleeps {long:?}"));
         self.postpone(long);
+        if self.strikes(Kind::Frozen) {
+            self.note(|| "its machine was frozen meanwhile".into());
+            self.freeze(long);
+        }
         self.up_since = self.now.plus(long);
         self.ours(long, Ours::Tick);
         Ok(())
@@ -193,9 +201,9 @@ impl Sim {
         edge.map_or(Ok(()), |edge| self.edge(edge, Moment::AfterPersist))
     }
 
-    /// What the job has cost by now.
-    fn accrued(&self) -> Usd {
-        let cost = |a: &fleet_lifecycle::Attempt| a.compute_cost(self.now) + a.disk_cost(self.now);
+    /// What the job has cost by then.
+    fn accrued(&self, now: Timestamp) -> Usd {
+        let cost = |a: &fleet_lifecycle::Attempt| a.compute_cost(now) + a.disk_cost(now);
         self.store.state.attempts.iter().map(cost).sum()
     }
 
@@ -219,7 +227,9 @@ impl Sim {
         let tick = happening == Happening::Tick;
         let shown = (self.traces() && !tick).then(|| format!("{happening:?}"));
         let before = self.store.state.clone();
-        let mut turn = step(&facts, before.clone(), happening, self.now, self.accrued());
+        let now = self.clock();
+        let accrued = self.accrued(now);
+        let mut turn = step(&facts, before.clone(), happening, now, accrued);
         if turn.state == before && turn.rows.is_empty() && turn.events.is_empty() {
             return Ok(());
         }
@@ -230,7 +240,7 @@ impl Sim {
         let mut changed = Vec::new();
         for change in &turn.rows {
             let token = change.token().clone();
-            let row = change.apply(self.store.rows.get(&token).cloned(), self.now);
+            let row = change.apply(self.store.rows.get(&token).cloned(), now);
             if let Some(row) = row {
                 let intent = row.state == RowState::Intent && self.has(Bug::IntentAfterCreate);
                 if !intent {
@@ -241,6 +251,7 @@ impl Sim {
             }
         }
         self.store.state = turn.state;
+        self.store.newest = self.store.newest.max(now);
         let phase = super::check::phase_word(&self.store.state.phase);
         if let Some(shown) = shown {
             self.note(|| format!("-> {phase:10} {}", shown.chars().take(150).collect::<String>()));
@@ -301,7 +312,8 @@ impl Sim {
         match &want {
             Want::Await { .. } => return Ok(()),
             Want::Launch { epoch, offer, not_before } => {
-                let wait = not_before.map_or(Duration::ZERO, |at| at.since(self.now));
+                let clock = self.clock();
+                let wait = not_before.map_or(Duration::ZERO, |at| at.since(clock));
                 if self.memory().launches.insert((*epoch, *offer), true).is_none() {
                     self.ours(wait + Duration::from_millis(20), Ours::Send(*epoch, *offer));
                 }

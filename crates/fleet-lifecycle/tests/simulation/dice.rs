@@ -26,6 +26,8 @@ macro_rules! kinds {
 kinds! {
     // The controller.
     CrashAnyTime 0.6, CrashBeforeCall 0.02, CrashAfterCall 0.02, CrashAfterPersist 0.02, Asleep 0.5,
+    // Its machine's clocks, and the clock outside that could tell better.
+    WallJumps 0.7, Rebooted 0.4, Frozen 0.5, OutsideSilent 0.4,
     // Calls to a cloud.
     AnswerLost 0.15, ErrorBefore 0.1, ErrorAfter 0.15, AnswerDelayed 0.2, EffectDelayed 0.15,
     EffectDoubled 0.3, Throttled 0.25, StockOut 0.3, Quota 0.1, TooDear 0.05,
@@ -39,7 +41,7 @@ kinds! {
     ShortPartition 0.5, LongPartition 0.15, ConnectionDropped 0.02, OrderDoubled 0.3, OrderAnswerLost 0.2,
     PublishAnswerLost 0.2, PutLate 0.1,
     // The task, and the user.
-    TaskFails 0.4, TaskIgnoresStop 0.3, TaskExitsZeroWhenStopped 0.7,
+    TaskFails 0.4, TaskFailsInSetup 0.15, TaskIgnoresStop 0.3, TaskExitsZeroWhenStopped 0.7,
     TaskDoneWhenStopped 0.3, Cancelled 0.5, BudgetSmall 0.6,
     DurationShort 0.6,
 }

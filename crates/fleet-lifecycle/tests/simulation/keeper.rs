@@ -61,11 +61,14 @@ impl Sim {
     fn push(&mut self, k: &mut Keeper) -> Step {
         let Some(id) = k.row.instance.clone() else { return Ok(()) };
         let m = self.machine_of(&id);
+        let mut ended = None;
         match self.describe(m) {
             Ok(Described::There(instance)) => {
                 k.absence.seen();
+                // By the cloud's own word where it gives one.
+                ended = instance.ended_at;
                 if let InstanceState::Terminated { cause } = instance.state {
-                    let at = instance.ended_at.unwrap_or(self.now);
+                    let at = ended.unwrap_or_else(|| self.clock());
                     self.edge(Edge::Terminate, Moment::AfterCall)?;
                     self.accepted(k, at);
                     return self.gone(k, at, cause);
@@ -79,14 +82,16 @@ impl Sim {
                 let Ok(answer) = self.terminate(m) else { return Ok(()) };
                 self.edge(Edge::Terminate, Moment::AfterCall)?;
                 if answer == Ended::Requested {
-                    self.accepted(k, self.now);
+                    let now = self.clock();
+                    self.accepted(k, now);
                 }
                 let mut absence = k.absence.clone();
                 let proven = absence.proven(self, m);
                 k.absence = absence;
                 if proven {
-                    self.accepted(k, self.now);
-                    self.gone(k, self.now, DeathCause::Unsaid)?;
+                    let now = self.clock();
+                    self.accepted(k, now);
+                    self.gone(k, now, DeathCause::Unsaid)?;
                 }
                 return Ok(());
             }
@@ -94,17 +99,18 @@ impl Sim {
         }
         let Ok(answer) = self.terminate(m) else { return Ok(()) };
         self.edge(Edge::Terminate, Moment::AfterCall)?;
+        let at = ended.unwrap_or_else(|| self.clock());
         match answer {
             Ended::Requested => {
-                self.accepted(k, self.now);
+                self.accepted(k, at);
                 Ok(())
             }
             Ended::Gone => {
-                self.accepted(k, self.now);
-                self.gone(k, self.now, DeathCause::ByUser)
+                self.accepted(k, at);
+                self.gone(k, at, DeathCause::ByUser)
             }
             Ended::NotFound if self.has(Bug::NotFoundIsGone) => {
-                self.gone(k, self.now, DeathCause::ByUser)
+                self.gone(k, at, DeathCause::ByUser)
             }
             Ended::NotFound => Ok(()),
         }
@@ -142,7 +148,7 @@ impl Sim {
             if let Some(m) = shown.into_iter().find(|m| self.machines[*m].token == *token) {
                 row.instance = Some(self.machines[m].id.clone());
                 row.launched_at = Some(self.machines[m].made);
-                row.state = RowState::Ending { since: self.now, accepted_at: None };
+                row.state = RowState::Ending { since: self.clock(), accepted_at: None };
             } else if complete && self.now > self.now_plus_window(cloud, row.created_at) {
                 self.memory().adopting.insert(token.clone(), omitted + 1);
             }

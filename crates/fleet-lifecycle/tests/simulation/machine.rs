@@ -10,6 +10,8 @@ use std::time::Duration;
 /// What the task of a run does.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskSpec {
+    /// Before the work, on every machine anew; zero: the task has no setup.
+    pub(crate) setup: Duration,
     pub(crate) work: Duration,
     /// Between two checkpoints; none: it saves only when it is told to stop.
     pub(crate) every: Option<Duration>,
@@ -21,14 +23,19 @@ pub(crate) struct TaskSpec {
     pub(crate) done_when_stopped: bool,
     /// It fails so far into the work with this code, so many times.
     pub(crate) fails: Option<(Duration, i32)>,
+    /// … or at the end of its setup.
+    pub(crate) fails_in_setup: bool,
     pub(crate) fail_times: u32,
 }
+
+/// What parts a setup's end from the start of the work.
+const MOMENT: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TaskNow {
     Idle,
     Active { since: Timestamp },
-    Ended { code: i32, stopped: bool, at: Timestamp },
+    Ended { code: i32, stopped: bool, at: Timestamp, in_setup: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +57,8 @@ pub(crate) struct Agent {
     /// What watched over the task was killed, and the task with it.
     pub(crate) lost: bool,
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// When its setup is over and the work begins.
+    pub(crate) works_from: Timestamp,
     base: Duration,
     end: (Timestamp, i32),
     next_save: Option<Timestamp>,
@@ -65,6 +74,7 @@ impl Agent {
             stopped: false,
             lost: false,
             checkpoints: Vec::new(),
+            works_from: Timestamp::default(),
             base: Duration::ZERO,
             end: (Timestamp::default(), 0),
             next_save: None,
@@ -85,11 +95,16 @@ impl Agent {
         }
         self.task = TaskNow::Active { since: now };
         self.base = base;
+        let from = now.plus(spec.setup);
+        self.works_from = from;
         self.end = match spec.fails {
-            Some((at, code)) if fails => (now.plus(at.saturating_sub(base)), code),
-            _ => (now.plus(spec.work.saturating_sub(base)), 0),
+            Some((_, code)) if fails && spec.fails_in_setup && !spec.setup.is_zero() => {
+                (from.minus(MOMENT), code)
+            }
+            Some((at, code)) if fails => (from.plus(at.saturating_sub(base)), code),
+            _ => (from.plus(spec.work.saturating_sub(base)), 0),
         };
-        self.next_save = spec.every.map(|e| now.plus(e));
+        self.next_save = spec.every.map(|e| from.plus(e));
         true
     }
 
@@ -98,10 +113,14 @@ impl Agent {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        let TaskNow::Active { since } = self.task else { return };
+        let TaskNow::Active { .. } = self.task else { return };
         self.next_save = None;
-        let saved = now.plus(spec.save);
         let killed = now.plus(within.mul_f64(0.9));
+        if now < self.works_from {
+            return self.stop_setup(spec, killed, now);
+        }
+        let since = self.works_from;
+        let saved = now.plus(spec.save);
         if self.end.0 <= saved.min(killed) {
             return;
         }
@@ -110,6 +129,19 @@ impl Agent {
         } else {
             self.last_save = Some((saved, self.base + now.since(since)));
             self.end = (saved, spec.code_when_stopped);
+        }
+    }
+
+    /// A setup has nothing to save; after it nothing is started any more.
+    fn stop_setup(&mut self, spec: &TaskSpec, killed: Timestamp, now: Timestamp) {
+        let signalled = match spec.ignores_stop {
+            true => (killed, 137),
+            false => (killed.min(now.plus(Duration::from_secs(1))), spec.code_when_stopped),
+        };
+        let over = (self.works_from.minus(MOMENT), 0);
+        let ends = if over.0 < signalled.0 { over } else { signalled };
+        if ends.0 < self.end.0 {
+            self.end = ends;
         }
     }
 
@@ -124,7 +156,8 @@ impl Agent {
 
     /// Lets time pass up to `now`.
     pub(crate) fn advance(&mut self, spec: &TaskSpec, now: Timestamp) {
-        let TaskNow::Active { since } = self.task else { return };
+        let TaskNow::Active { .. } = self.task else { return };
+        let since = self.works_from;
         while let Some(at) = self.next_save.filter(|at| *at <= now && *at < self.end.0) {
             self.checkpoint(at, self.base + at.since(since));
             self.next_save = spec.every.map(|e| at.plus(e));
@@ -133,12 +166,13 @@ impl Agent {
         if at > now {
             return;
         }
+        let in_setup = at < since;
         if let Some((at, progress)) = self.last_save.take() {
             self.checkpoint(at, progress);
-        } else if code == 0 {
+        } else if code == 0 && !in_setup {
             self.checkpoint(at, self.base + at.since(since));
         }
-        self.task = TaskNow::Ended { code, stopped: self.stopped, at };
+        self.task = TaskNow::Ended { code, stopped: self.stopped, at, in_setup };
     }
 
     fn checkpoint(&mut self, taken_at: Timestamp, progress: Duration) {

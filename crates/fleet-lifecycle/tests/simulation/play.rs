@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// In milliseconds.
+const DAY: i64 = 24 * 3600 * 1000;
 
 /// The cloud that knows tokens and gives notice.
 pub(crate) fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
@@ -33,6 +35,7 @@ pub(crate) fn token_cloud(dice: &mut Dice, on_demand: bool) -> Cloud {
         offers,
         page_lost_until: START,
         lies: 0,
+        lied_at: START,
     }
 }
 
@@ -53,11 +56,13 @@ pub(crate) fn tokenless_cloud(dice: &mut Dice) -> Cloud {
         offers,
         page_lost_until: START,
         lies: 0,
+        lied_at: START,
     }
 }
 
 pub(crate) fn task() -> TaskSpec {
     TaskSpec {
+        setup: Duration::from_secs(20),
         work: 12 * MINUTE,
         every: Some(MINUTE),
         save: Duration::from_secs(5),
@@ -65,6 +70,7 @@ pub(crate) fn task() -> TaskSpec {
         ignores_stop: false,
         done_when_stopped: false,
         fails: None,
+        fails_in_setup: false,
         fail_times: 0,
     }
 }
@@ -76,10 +82,13 @@ fn any_task(dice: &mut Dice) -> TaskSpec {
         dice.counts.kinds[kind as usize] = 0;
         hit
     };
-    let fails = strikes(dice, Kind::TaskFails);
+    let fails_in_setup = strikes(dice, Kind::TaskFailsInSetup);
+    let fails = fails_in_setup || strikes(dice, Kind::TaskFails);
+    let has_setup = fails_in_setup || dice.chance(0.5);
     let code = [1, 75][dice.pick(2)];
     let at = dice.span(30_000, 900_000);
     TaskSpec {
+        setup: if has_setup { dice.span(1_000, 300_000) } else { Duration::ZERO },
         work: dice.span(120_000, 2_400_000),
         every: dice.chance(0.8).then(|| dice.span(20_000, 300_000)),
         save: dice.span(1_000, 20_000),
@@ -87,13 +96,15 @@ fn any_task(dice: &mut Dice) -> TaskSpec {
         ignores_stop: strikes(dice, Kind::TaskIgnoresStop),
         done_when_stopped: strikes(dice, Kind::TaskDoneWhenStopped),
         fails: fails.then_some((at, code)),
+        fails_in_setup,
         fail_times: 1 + dice.pick(2) as u32,
     }
 }
 
 /// Blows that fall just when the job enters a phase.
 fn triggers(dice: &mut Dice, cancels: bool, crashes: bool) -> Vec<Trigger> {
-    let phases = ["planning", "launching", "connecting", "preparing", "running", "stopping"];
+    let phases =
+        ["planning", "launching", "connecting", "preparing", "setup", "running", "stopping"];
     let mut out = Vec::new();
     for _ in 0..dice.pick(4) {
         let what = match dice.pick(4) {
@@ -146,12 +157,17 @@ pub(crate) fn swarm(seed: u64, bug: Option<Bug>, trace: bool) -> Sim {
     let crashes = if dice.strikes(Kind::CrashAnyTime, START) { 1 + dice.pick(4) } else { 0 };
     let triggers = triggers(&mut dice, cancels, crashes > 0);
     let early = dice.chance(0.5);
+    let jumps = if dice.strikes(Kind::WallJumps, START) { 1 + dice.pick(4) } else { 0 };
     let span = until.since(START).as_millis() as u64;
+    let jumps: Vec<_> = (0..jumps).map(|_| (dice.span(0, span), dice.pick(5))).collect();
     let mut times: Vec<_> = (0..crashes).map(|_| dice.span(0, span)).collect();
     let cancel = cancels.then(|| dice.span(0, if early { 180_000 } else { span }));
     let mut sim = Sim::new(Setting { dice, facts, task, clouds, trace });
     sim.bug = bug;
     sim.triggers = triggers;
+    for (at, which) in jumps {
+        sim.after(at, Event::WallJumps([-DAY, DAY, 0, -90_000, 400 * DAY][which]));
+    }
     for at in times.drain(..) {
         sim.after(at, Event::Crash);
     }

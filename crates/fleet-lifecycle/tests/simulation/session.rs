@@ -25,6 +25,7 @@ pub(crate) struct Session {
     silence_told: bool,
     prepared: bool,
     noticed: bool,
+    begun: bool,
     started: bool,
     exited: bool,
     settled: bool,
@@ -43,6 +44,7 @@ impl Session {
             silence_told: false,
             prepared: false,
             noticed: false,
+            begun: false,
             started: false,
             exited: false,
             settled: false,
@@ -132,28 +134,7 @@ impl Sim {
         if ready && !std::mem::replace(&mut s.prepared, true) {
             self.tell_now(Happening::Prepared { epoch }, None)?;
         }
-        let task = self.machines[m].agent.task.clone();
-        let since = match &task {
-            TaskNow::Idle => None,
-            TaskNow::Active { since } => Some(*since),
-            TaskNow::Ended { at, .. } => Some(*at),
-        };
-        if let Some(at) = since.filter(|_| !std::mem::replace(&mut s.started, true)) {
-            let restored = s.restored.take();
-            self.tell_now(Happening::Started { epoch, at, restored }, Some(Edge::Start))?;
-        }
-        if let TaskNow::Ended { code, stopped, at } = task
-            && !std::mem::replace(&mut s.exited, true)
-        {
-            self.told_exit(code, stopped);
-            let done = stopped && self.task.done_when_stopped && code == 0;
-            if done {
-                self.dice.counts.kinds[Kind::TaskDoneWhenStopped as usize] += 1;
-            }
-            let lost = self.machines[m].agent.lost;
-            let exit = Exit { code, in_setup: false, stopped, done, lost, at };
-            self.tell_now(Happening::Exited { epoch, exit }, None)?;
-        }
+        self.hear_task(s)?;
         self.publish(s)?;
         if self.machines[m].agent.settled() && !std::mem::replace(&mut s.settled, true) {
             self.tell_now(Happening::Settled { epoch }, None)?;
@@ -161,9 +142,48 @@ impl Sim {
         Ok(())
     }
 
-    fn told_exit(&mut self, code: i32, stopped: bool) {
+    /// What the agent says of the task: in its setup, in its work, ended.
+    fn hear_task(&mut self, s: &mut Session) -> Step {
+        let (epoch, m) = (s.epoch, s.machine);
+        let works_from = self.machines[m].agent.works_from;
+        let task = self.machines[m].agent.task.clone();
+        let in_setup = match &task {
+            TaskNow::Idle => return Ok(()),
+            TaskNow::Active { .. } => self.now < works_from && !self.has(Bug::SetupIsRun),
+            TaskNow::Ended { in_setup, .. } => *in_setup,
+        };
+        let at = match &task {
+            TaskNow::Idle => return Ok(()),
+            TaskNow::Active { since } => *since,
+            TaskNow::Ended { at, .. } => *at,
+        };
+        if in_setup && !std::mem::replace(&mut s.begun, true) {
+            let restored = s.restored.take();
+            self.tell_now(Happening::Begun { epoch, at, restored }, Some(Edge::Start))?;
+        }
+        if !in_setup && !std::mem::replace(&mut s.started, true) {
+            let (restored, at) = (s.restored.take(), at.max(works_from.min(self.now)));
+            self.tell_now(Happening::Started { epoch, at, restored }, Some(Edge::Start))?;
+        }
+        if let TaskNow::Ended { code, stopped, at, in_setup } = task
+            && !std::mem::replace(&mut s.exited, true)
+        {
+            self.told_exit(code, stopped, in_setup);
+            let done = stopped && self.task.done_when_stopped && code == 0 && !in_setup;
+            if done {
+                self.dice.counts.kinds[Kind::TaskDoneWhenStopped as usize] += 1;
+            }
+            let lost = self.machines[m].agent.lost;
+            let exit = Exit { code, in_setup, stopped, done, lost, at };
+            self.tell_now(Happening::Exited { epoch, exit }, None)?;
+        }
+        Ok(())
+    }
+
+    fn told_exit(&mut self, code: i32, stopped: bool, in_setup: bool) {
         let kind = match (code, stopped) {
             (137, false) => return,
+            (_, false) if in_setup => Kind::TaskFailsInSetup,
             (0, true) => Kind::TaskExitsZeroWhenStopped,
             (137, true) => Kind::TaskIgnoresStop,
             (0, false) | (_, true) => return,

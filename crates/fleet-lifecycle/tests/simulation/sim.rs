@@ -4,6 +4,7 @@
 //! controller carries its life's number, so that a crash forgets it; what belongs to the world goes on.
 
 use super::bug::Bug;
+use super::clocks::Clocks;
 use super::controller::Memory;
 use super::dice::{Dice, Edge, Kind, Moment};
 use super::machine::{Machine, TaskSpec};
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Restart,
     Cancel,
     FaultsStop,
+    /// The wall clock of the controller's machine is so many milliseconds wrong from now on.
+    WallJumps(i64),
 }
 
 /// The controller's own.
@@ -111,8 +114,9 @@ pub(crate) struct Cloud {
     pub(crate) offers: Vec<Offer>,
     /// Lists miss a part until then, and say so.
     pub(crate) page_lost_until: Timestamp,
-    /// Empty lists in a row that were no truth.
+    /// Empty lists lately that were no truth, and when the last one was.
     pub(crate) lies: u32,
+    pub(crate) lied_at: Timestamp,
 }
 
 pub(crate) struct Sim {
@@ -127,6 +131,7 @@ pub(crate) struct Sim {
     pub(crate) machines: Vec<Machine>,
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
+    pub(crate) clocks: Clocks,
     pub(crate) life: u64,
     pub(crate) memory: Option<Memory>,
     pub(crate) bug: Option<Bug>,
@@ -141,6 +146,8 @@ pub(crate) struct Sim {
     /// When the controller was last able to work towards an end.
     pub(crate) up_since: Timestamp,
     pub(crate) checked_alive: bool,
+    /// When the job was first seen finished.
+    pub(crate) finished: Option<Timestamp>,
     pub(crate) violations: Vec<String>,
     trace: Option<Vec<String>>,
 }
@@ -191,7 +198,13 @@ impl Sim {
             failed_times: 0,
             clouds,
             machines: Vec::new(),
-            store: Store { state: JobState::new(), rows: BTreeMap::new() },
+            store: Store {
+                state: JobState::new(),
+                rows: BTreeMap::new(),
+                anchor: None,
+                newest: now,
+            },
+            clocks: Clocks::new(now),
             shelf: Shelf::default(),
             life: 0,
             memory: None,
@@ -204,6 +217,7 @@ impl Sim {
             cancel_acked: None,
             up_since: now,
             checked_alive: false,
+            finished: None,
             violations: Vec::new(),
             trace: trace.then(Vec::new),
         }
@@ -333,6 +347,7 @@ impl Sim {
             }
             Event::Cancel => self.user_cancels(),
             Event::FaultsStop => self.faults_stop(),
+            Event::WallJumps(off) => self.wall_jumps(off),
         }
     }
 

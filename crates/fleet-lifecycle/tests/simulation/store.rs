@@ -3,8 +3,8 @@
 //! Invariant: only committed things are here; a row that is final is never written again; a checkpoint is
 //! published only where no higher epoch has begun.
 
-use fleet_lifecycle::JobState;
-use fleet_types::{CheckpointId, Epoch, MachineRow, Token};
+use fleet_lifecycle::{Anchor, JobState};
+use fleet_types::{CheckpointId, Epoch, MachineRow, Timestamp, Token};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,6 +13,10 @@ use std::time::Duration;
 pub(crate) struct Store {
     pub(crate) state: JobState,
     pub(crate) rows: BTreeMap<Token, MachineRow>,
+    /// The time as it was last known.
+    pub(crate) anchor: Option<Anchor>,
+    /// When the newest commit was made, by the controller's clock.
+    pub(crate) newest: Timestamp,
 }
 
 impl Store {

@@ -9,7 +9,7 @@ use fleet_lifecycle::{Happening, Phase, SessionGoal, Want, invariant, wants};
 use fleet_types::{DeathCause, Epoch, Fault, RowState};
 use proptest::prelude::*;
 
-const KINDS: usize = 22;
+const KINDS: usize = 24;
 
 fn runs(epoch: Epoch) -> Want {
     Want::Session { epoch, goal: SessionGoal::Run }
@@ -49,6 +49,9 @@ fn report(s: &Story, kind: usize, n: u8) -> Happening {
         // A task starts only where its start was wanted.
         12 | 13 if wants(None, &s.state).contains(&runs(epoch)) => {
             Happening::Started { epoch, at, restored: None }
+        }
+        22 | 23 if wants(None, &s.state).contains(&runs(epoch)) => {
+            Happening::Begun { epoch, at, restored: None }
         }
         14 => Happening::Notice { epoch, source: "m".into(), deadline: at },
         15 => Happening::Saved { epoch, number: u32::from(n), taken_at: at, bytes: 1, files: 1 },

@@ -115,6 +115,9 @@ impl Story {
         self.take(Happening::Connected { epoch, host: "h".into() });
         self.take(Happening::Prepared { epoch });
     }
+    pub(crate) fn begin(&mut self, epoch: Epoch) {
+        self.take(Happening::Begun { epoch, at: self.now, restored: None });
+    }
     pub(crate) fn start(&mut self, epoch: Epoch) {
         self.take(Happening::Started { epoch, at: self.now, restored: None });
     }
