@@ -58,6 +58,17 @@ impl Credentials {
         (!text.is_empty())
             .then(|| Found { secret: SecretString::from(text), source: self.shortened(path) })
     }
+    /// A secret that a small file of `name = value` lines holds under one of `names`, quoted or not: the
+    /// key files of several vendors' tools. Sections are not told apart.
+    pub fn secret_field(&self, path: &Path, names: &[&str]) -> Option<Found> {
+        let text = read_small(path)?;
+        let value = text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let value = value.trim().trim_matches(['"', '\'']);
+            (names.contains(&name.trim()) && !value.is_empty()).then(|| value.to_owned())
+        })?;
+        Some(Found { secret: SecretString::from(value), source: self.shortened(path) })
+    }
     /// `~/…` for a path below the home folder.
     fn shortened(&self, path: &Path) -> String {
         match self.home().and_then(|h| path.strip_prefix(h).ok().map(Path::to_owned)) {
@@ -107,6 +118,14 @@ mod tests {
         );
         assert!(!format!("{look:?}{var:?}{file:?}").contains("sk-"));
         assert!(look.secret_file(home.path()).is_none(), "a folder is no key");
+        std::fs::write(&path, "[default]\nother = 1\napi_key = \"sk-field-123\"\n")
+            .expect("a file");
+        let field = look.secret_field(&path, &["apikey", "api_key"]).unwrap();
+        assert_eq!(
+            (field.secret.expose_secret(), field.source.as_str()),
+            ("sk-field-123", "~/key")
+        );
+        assert!(look.secret_field(&path, &["key"]).is_none());
         assert!(look.secret_var("OTHER").is_none());
     }
 

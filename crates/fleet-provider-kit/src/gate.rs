@@ -77,6 +77,23 @@ impl Turnstile {
         call.await
     }
 
+    /// The same, but `None`, and no call, if its turn does not come within `patience`.
+    pub async fn run_within<T>(
+        &self,
+        patience: Duration,
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
+        let latest = Instant::now() + patience;
+        let next = tokio::time::timeout_at(latest, self.next.lock()).await.ok()?;
+        if *next > latest {
+            return None;
+        }
+        let mut turn = Turn { next, interval: self.interval };
+        tokio::time::sleep_until(*turn.next).await;
+        turn.used();
+        Some(call.await)
+    }
+
     /// Moves the next turn away, after the cloud complained.
     pub async fn hold_off(&self, span: Duration) {
         let mut next = self.next.lock().await;
@@ -160,6 +177,17 @@ mod tests {
         assert!(
             stile.run(async { Instant::now() }).await >= complained + Duration::from_millis(55)
         );
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_turn_is_far_away_is_not_made() {
+        let stile = Turnstile::new(Duration::from_secs(60), TimeScale::default());
+        let short = Duration::from_millis(20);
+        assert_eq!(stile.run_within(short, async { 1 }).await, Some(1));
+        assert_eq!(stile.run_within(short, async { 2 }).await, None);
+        let quick = Turnstile::new(Duration::from_millis(5), TimeScale::default());
+        quick.run(async {}).await;
+        assert_eq!(quick.run_within(Duration::from_secs(5), async { 3 }).await, Some(3));
     }
 
     /// Start and end of three calls that want to run at once, sorted.

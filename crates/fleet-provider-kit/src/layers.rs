@@ -10,8 +10,8 @@ mod retry;
 
 use async_trait::async_trait;
 use fleet_provider::{
-    Auxiliary, Capabilities, Idempotency, Identity, LaunchRequest, Leftover, Listing, OwnerTag,
-    KeyScope, Provider, ProviderError, Result, StorageKey, StorageKeys, Termination,
+    Auxiliary, Capabilities, Idempotency, Identity, KeyScope, LaunchRequest, Leftover, Listing,
+    OwnerTag, Provider, ProviderError, Result, StorageKey, StorageKeys, Termination,
 };
 use fleet_types::{Instance, InstanceId, Offer, OfferQuery, Place, ProviderId, TimeScale};
 use limits::Limits;

@@ -10,9 +10,11 @@ mod gate;
 pub mod http;
 mod layers;
 pub mod mark;
+mod reach;
 pub mod wire;
 
 pub use credentials::{Credentials, Found};
 pub use gate::{Gate, Turnstile};
 pub use http::{Call, Client, ClientSettings, Effect, Reply};
 pub use layers::{LayerSettings, layered};
+pub use reach::reachable;

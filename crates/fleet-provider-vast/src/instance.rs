@@ -7,10 +7,10 @@
 use crate::offers::instance_type;
 use crate::wire::InstanceRow;
 use fleet_provider_kit::mark::Mark;
+use fleet_provider_kit::reachable;
 use fleet_types::{
     Address, DeathCause, Instance, InstanceId, InstanceState, Market, Place, ProviderId, Timestamp,
 };
-use std::net::IpAddr;
 
 /// Login name in every container.
 pub(crate) const USER: &str = "root";
@@ -77,27 +77,11 @@ fn address(row: &InstanceRow, loopback: bool) -> Option<Address> {
         Some(Address { host: host.to_owned(), port: Some(row.direct_port?) })
     };
     let proxy = || {
-        let host = row.ssh_host.as_deref().filter(|h| host_name(h) && reachable(h, loopback))?;
+        let host = row.ssh_host.as_deref().filter(|h| reachable(h, loopback))?;
         let port = row.ssh_port?.checked_add(u16::from(row.jupyter))?;
         Some(Address { host: host.to_owned(), port: Some(port) })
     };
     direct().or_else(proxy)
-}
-
-/// Neither nowhere, nor this machine unless the cloud itself is on it. Names are for the resolver.
-fn reachable(host: &str, loopback: bool) -> bool {
-    match host.parse::<IpAddr>() {
-        Err(_) => host_name(host) && (loopback || host != "localhost"),
-        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => false,
-        Ok(ip) if ip.is_loopback() => loopback,
-        Ok(IpAddr::V4(v4)) => loopback || !(v4.is_private() || v4.is_link_local()),
-        Ok(IpAddr::V6(v6)) => loopback || !(v6.is_unique_local() || v6.is_unicast_link_local()),
-    }
-}
-
-fn host_name(host: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':');
-    !host.is_empty() && host.len() <= 253 && !host.starts_with('-') && host.bytes().all(inner)
 }
 
 #[cfg(test)]

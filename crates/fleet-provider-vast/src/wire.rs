@@ -84,21 +84,7 @@ fn gpus(row: &Value) -> Option<Accelerator> {
     let gpu_count = u32::try_from(count(row, "num_gpus")?).ok().filter(|n| (1..=64).contains(n))?;
     let name = accelerator::unify(&text(row, "gpu_name")?);
     let memory = number(row, "gpu_ram").map(|mb| mb / 1024.0);
-    Some(Accelerator { name: by_memory(name, memory), count: gpu_count })
-}
-
-/// `A100 SXM4` is sold with 40 and with 80 GB under one name.
-fn by_memory(name: String, memory_gb: Option<f64>) -> String {
-    let Some(memory) = memory_gb else { return name };
-    let known = accelerator::find(&name).map(|m| f64::from(m.memory_gb));
-    if known.is_none_or(|gb| memory < gb * 1.4) {
-        return name;
-    }
-    let bigger = accelerator::MODELS.iter().find(|m| {
-        m.name.strip_prefix(name.as_str()).is_some_and(|rest| rest == format!("-{}GB", m.memory_gb))
-            && (memory / f64::from(m.memory_gb) - 1.0).abs() < 0.1
-    });
-    bigger.map_or(name, |m| m.name.to_owned())
+    Some(Accelerator { name: accelerator::sized(name, memory), count: gpu_count })
 }
 
 /// Memory shown is the machine's; ours is the share of its cores that we rent.

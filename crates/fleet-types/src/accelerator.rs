@@ -44,6 +44,7 @@ pub const MODELS: &[Model] = &[
             "A100-SXM4-80GB",
             "A100-SXM-80GB",
             "A100 PCIE 80GB",
+            "A100 80GB PCIe",
             "A100X",
             "nvidia-a100-80gb",
         ],
@@ -55,6 +56,7 @@ pub const MODELS: &[Model] = &[
     model("A6000", 48, &["RTXA6000", "RTX-A6000", "RTX A6000"]),
     model("A5000", 24, &["RTXA5000", "RTX A5000"]),
     model("A4000", 16, &["RTXA4000", "RTX A4000"]),
+    model("A4500", 20, &["RTXA4500", "RTX A4500"]),
     model("B200", 180, &["B200-SXM", "nvidia-b200"]),
     model("B300", 288, &["B300-SXM"]),
     model("GB200", 186, &[]),
@@ -73,14 +75,18 @@ pub const MODELS: &[Model] = &[
     model("L40", 48, &[]),
     model("L40S", 48, &[]),
     model("M60", 8, &["Tesla M60"]),
-    model("MI300X", 192, &[]),
+    model("MI300X", 192, &["AMD Instinct MI300X OAM"]),
     model("P100", 16, &["Tesla P100", "nvidia-tesla-p100"]),
     model("P4", 8, &["Tesla P4", "nvidia-tesla-p4"]),
     model("RTX3090", 24, &["RTX 3090", "GeForce RTX 3090"]),
     model("RTX4090", 24, &["RTX 4090", "GeForce RTX 4090"]),
     model("RTX5090", 32, &["RTX 5090", "GeForce RTX 5090"]),
-    model("RTX3080", 10, &["RTX 3080"]),
-    model("RTX4080", 16, &["RTX 4080"]),
+    model("RTX3080", 10, &["RTX 3080", "GeForce RTX 3080"]),
+    model("RTX4080", 16, &["RTX 4080", "GeForce RTX 4080"]),
+    model("RTX2000-Ada", 16, &["RTX 2000 Ada", "RTX 2000 Ada Generation"]),
+    model("RTX4000-Ada", 20, &["RTX 4000 Ada", "RTX 4000 Ada Generation"]),
+    model("RTX5000-Ada", 32, &["RTX 5000 Ada", "RTX 5000 Ada Generation"]),
+    model("RTX6000", 24, &["RTX 6000", "Quadro RTX 6000"]),
     model(
         "RTX6000-Ada",
         48,
@@ -89,8 +95,19 @@ pub const MODELS: &[Model] = &[
     model("RTXPRO6000", 96, &["RTX PRO 6000", "RTX PRO 6000 WS", "RTX PRO 6000 S"]),
     model("T4", 16, &["Tesla T4", "nvidia-tesla-t4"]),
     model("T4g", 16, &[]),
-    model("V100", 16, &["V100-16GB", "Tesla V100", "Tesla V100-SXM2-16GB", "nvidia-tesla-v100"]),
-    model("V100-32GB", 32, &["Tesla V100-32GB", "V100-SXM2-32GB"]),
+    model(
+        "V100",
+        16,
+        &[
+            "V100-16GB",
+            "Tesla V100",
+            "Tesla V100-SXM2-16GB",
+            "Tesla V100-PCIE-16GB",
+            "Tesla V100-FHHL-16GB",
+            "nvidia-tesla-v100",
+        ],
+    ),
+    model("V100-32GB", 32, &["Tesla V100-32GB", "V100-SXM2-32GB", "Tesla V100-SXM2-32GB"]),
 ];
 
 fn folded(text: &str) -> String {
@@ -113,6 +130,20 @@ pub fn find(text: &str) -> Option<&'static Model> {
 /// The unified spelling of `text`, or `text` itself where the model is unknown to us.
 pub fn unify(text: &str) -> String {
     find(text).map_or_else(|| text.trim().to_owned(), |m| m.name.to_owned())
+}
+
+/// The model of a unified `name` whose GPUs have `memory_gb`, where clouds sell two sizes under one name
+/// (`A100` with 40 and with 80 GB). Any other memory leaves the name as it is: somebody's altered card.
+pub fn sized(name: String, memory_gb: Option<f64>) -> String {
+    let Some(memory) = memory_gb else { return name };
+    if find(&name).is_none_or(|m| memory < f64::from(m.memory_gb) * 1.4) {
+        return name;
+    }
+    let bigger = MODELS.iter().find(|m| {
+        m.name.strip_prefix(name.as_str()).is_some_and(|rest| rest == format!("-{}GB", m.memory_gb))
+            && (memory / f64::from(m.memory_gb) - 1.0).abs() < 0.1
+    });
+    bigger.map_or(name, |m| m.name.to_owned())
 }
 
 /// The known name nearest to `text`, for "did you mean".
@@ -224,11 +255,25 @@ mod tests {
             ("A100 SXM4", "A100"),
             ("H100 SXM", "H100"),
             ("H100 NVL", "H100-NVL"),
+            ("NVIDIA A100 80GB PCIe", "A100-80GB"),
+            ("NVIDIA A100-SXM4-40GB", "A100"),
+            ("NVIDIA RTX 6000 Ada Generation", "RTX6000-Ada"),
+            ("Quadro RTX 6000", "RTX6000"),
+            ("Tesla V100-PCIE-16GB", "V100"),
             ("Quantum9000", "Quantum9000"),
         ] {
             assert_eq!(unify(text), name);
         }
         assert_ne!(unify("A100"), unify("A100-80GB"));
+        for (name, gb, sized_name) in [
+            ("A100", Some(80.0), "A100-80GB"),
+            ("A100", Some(40.0), "A100"),
+            ("A100", None, "A100"),
+            ("V100", Some(32.0), "V100-32GB"),
+            ("RTX4090", Some(48.0), "RTX4090"),
+        ] {
+            assert_eq!(sized(name.into(), gb), sized_name, "{name} {gb:?}");
+        }
         assert_eq!(nearest("H10O"), Some("H100"));
     }
 
