@@ -167,6 +167,8 @@ pub(crate) struct Memory {
     pub(crate) published: Option<u32>,
     /// Digest of the newest checkpoint that needs no offering any more.
     pub(crate) kept: Option<String>,
+    /// Directories of a known layout that are whole in it.
+    pub(crate) whole: Vec<String>,
     pub(crate) limits: Limits,
 }
 

@@ -6,8 +6,9 @@
 
 use crate::clock;
 use crate::error::{Doing, Error, Result};
+use crate::layout::{self, Activity, Judgement};
 use crate::parcel::{self, Found, Hash, Kind, Parcel, Seal};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -23,6 +24,8 @@ pub(crate) enum Taken {
     New(Parcel),
     /// Nothing there, or nothing new.
     Nothing,
+    /// What there is would be less than the picture before: something in that one is being written anew.
+    NotYet,
     /// Too large by far; told once for each size.
     TooLarge(String),
 }
@@ -36,20 +39,54 @@ pub(crate) struct Camera {
     cache: HashMap<Seal, Hash>,
     last: Option<String>,
     refused: Option<u64>,
+    /// Directories that were whole in the last picture, and what was in them.
+    whole: HashMap<String, u64>,
+    /// The last try left something out that may be whole when it has been quiet.
+    pub(crate) has_more: bool,
 }
 
 /// Whether a path is by its name not finished.
 pub(crate) fn is_temporary(path: &str) -> bool {
     path.split('/').any(|name| {
         name.starts_with(".tmp")
+            // A Trainer's name for a checkpoint in the making.
+            || name.starts_with("tmp-checkpoint-")
             || [".tmp", ".part", ".partial", ".incomplete"].iter().any(|end| name.ends_with(end))
     })
 }
 
+/// Directories in a folder that are whole now, with nobody writing; none where it cannot be read.
+pub(crate) fn whole(folder: &Path) -> HashMap<String, u64> {
+    let found = parcel::scan(folder, &is_temporary).unwrap_or_default();
+    layout::judge(&found, &Activity::default(), &HashMap::new()).whole
+}
+
 impl Camera {
-    /// `last` is the digest of what is known to be durable already, a restored checkpoint for one.
-    pub(crate) fn new(folder: PathBuf, stage: PathBuf, limit: u64, last: Option<String>) -> Self {
-        Self { folder, stage, limit, taken: 0, cache: HashMap::new(), last, refused: None }
+    /// `last` is the digest of what is known to be durable already, a restored checkpoint for one; `known`
+    /// are the directories that were whole in it. They must not be lost to a picture that is taken while
+    /// they are written anew.
+    pub(crate) fn new(
+        folder: PathBuf,
+        stage: PathBuf,
+        limit: u64,
+        last: Option<String>,
+        known: &[String],
+    ) -> Self {
+        let mut whole = if known.is_empty() { HashMap::new() } else { whole(&folder) };
+        for path in known {
+            whole.entry(path.clone()).or_insert(0);
+        }
+        Self {
+            folder,
+            stage,
+            limit,
+            taken: 0,
+            cache: HashMap::new(),
+            last,
+            refused: None,
+            whole,
+            has_more: false,
+        }
     }
 
     /// The last picture was lost: the same content is new again.
@@ -57,11 +94,48 @@ impl Camera {
         self.last = None;
     }
 
-    /// Takes a picture without the paths in `unfinished`.
-    pub(crate) fn take(&mut self, unfinished: &HashSet<String>) -> Result<Taken> {
-        let leave_out = |path: &str| is_temporary(path) || unfinished.contains(path);
+    /// Takes a picture without what is being written and without directories that are not whole.
+    pub(crate) fn take(&mut self, activity: &Activity) -> Result<Taken> {
         let taken_at = clock::now();
-        let mut found = parcel::scan(&self.folder, &leave_out)?;
+        let seen = parcel::scan(&self.folder, &is_temporary)?;
+        let Judgement { left_out, whole } = layout::judge(&seen, activity, &self.whole);
+        let has_news = whole.iter().any(|(path, print)| self.whole.get(path) != Some(print));
+        let has_less = left_out.iter().any(|path| self.whole.contains_key(path));
+        self.has_more = !left_out.is_empty() && !activity.touched.is_empty();
+        if !has_news && (has_less || activity.only_news) {
+            return Ok(Taken::NotYet);
+        }
+        let leave_out = |path: &str| {
+            is_temporary(path) || activity.writing.contains(path) || left_out.contains(path)
+        };
+        let found = if left_out.is_empty() && activity.writing.is_empty() {
+            seen
+        } else {
+            let found = parcel::scan(&self.folder, &leave_out)?;
+            // Between the two looks something may have begun.
+            if !layout::judge(&found, activity, &self.whole).left_out.is_empty() {
+                return Err(Error::Changed(self.folder.display().to_string()));
+            }
+            found
+        };
+        let mut taken = self.picture(found, &leave_out, taken_at)?;
+        match &mut taken {
+            Taken::New(parcel) => {
+                parcel.whole = whole.keys().cloned().collect();
+                self.whole = whole;
+            }
+            Taken::Nothing => self.whole = whole,
+            Taken::NotYet | Taken::TooLarge(_) => {}
+        }
+        Ok(taken)
+    }
+
+    fn picture(
+        &mut self,
+        mut found: Vec<Found>,
+        leave_out: &dyn Fn(&str) -> bool,
+        taken_at: fleet_types::Timestamp,
+    ) -> Result<Taken> {
         if !found.iter().any(|f| matches!(f.kind, Kind::File(_))) {
             return Ok(Taken::Nothing);
         }
@@ -72,14 +146,14 @@ impl Camera {
             }
             return Ok(Taken::TooLarge(format!(
                 "the checkpoint has {size} bytes, more than the {} that are carried over the \
-                 controller's line; save less or raise the limit",
+                 controller's line; save less or name a bucket as `checkpoint.store`",
                 self.limit
             )));
         }
         wait_for_stamps(&found);
         let stage = self.stage.join(format!("checkpoint-{}", self.taken));
         self.taken += 1;
-        let outcome = self.hold(&stage, &mut found, &leave_out, taken_at);
+        let outcome = self.hold(&stage, &mut found, leave_out, taken_at);
         match outcome {
             Ok(parcel) => {
                 let digest = parcel.tree.digest();
@@ -158,11 +232,12 @@ fn link(from: &Path, to: &Path, seal: &Seal) -> Result<Seal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     fn camera(dir: &Path) -> Camera {
         let folder = dir.join("checkpoint");
         fs::create_dir_all(&folder).unwrap();
-        Camera::new(folder, dir.join("stage"), 1 << 20, None)
+        Camera::new(folder, dir.join("stage"), 1 << 20, None, &[])
     }
 
     #[test]
@@ -170,14 +245,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut camera = camera(dir.path());
         let folder = dir.path().join("checkpoint");
-        assert!(matches!(camera.take(&HashSet::new()).unwrap(), Taken::Nothing));
+        assert!(matches!(camera.take(&Activity::default()).unwrap(), Taken::Nothing));
         fs::create_dir(folder.join("step-1")).unwrap();
         fs::write(folder.join("step-1/model"), "weights").unwrap();
         fs::write(folder.join("half.tmp"), "x").unwrap();
         fs::write(folder.join("open"), "x").unwrap();
         std::os::unix::fs::symlink(folder.join("step-1"), folder.join("latest")).unwrap();
         std::os::unix::fs::symlink("/etc", folder.join("outside")).unwrap();
-        let unfinished = HashSet::from(["open".to_owned()]);
+        let unfinished =
+            Activity { writing: HashSet::from(["open".to_owned()]), ..Activity::default() };
         let Taken::New(parcel) = camera.take(&unfinished).unwrap() else { panic!("no picture") };
         let paths: Vec<_> = parcel.tree.entries.iter().map(|e| e.path.as_str()).collect();
         assert_eq!(paths, ["latest", "step-1/model"]);
@@ -198,16 +274,54 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_directory_is_not_lost_while_it_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut camera = camera(dir.path());
+        let folder = dir.path().join("checkpoint");
+        let write = |path: &str| {
+            fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+            fs::write(folder.join(path), path).unwrap();
+        };
+        write("dcp/__0_0.distcp");
+        write("dcp/.metadata");
+        write("log");
+        let quiet = Activity::default();
+        let Taken::New(first) = camera.take(&quiet).unwrap() else { panic!("no picture") };
+        // The same directory again: its last word is gone until it is whole, and the log goes on.
+        fs::remove_file(folder.join("dcp/.metadata")).unwrap();
+        write("log2");
+        assert!(matches!(camera.take(&quiet).unwrap(), Taken::NotYet));
+        // A restarted agent knows it from its memory.
+        let stage = dir.path().join("stage2");
+        let last = Some(first.tree.digest());
+        assert_eq!(first.whole, ["dcp"]);
+        let mut restarted = Camera::new(folder.clone(), stage, 1 << 20, last, &first.whole);
+        assert!(matches!(restarted.take(&quiet).unwrap(), Taken::NotYet));
+        // Another one is whole: that is worth a picture without the first.
+        write("dcp-2/__0_0.distcp");
+        write("dcp-2/.metadata");
+        let Taken::New(second) = camera.take(&quiet).unwrap() else { panic!("no picture") };
+        let paths: Vec<_> = second.tree.entries.iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(paths, ["dcp-2/.metadata", "dcp-2/__0_0.distcp", "log", "log2"]);
+        // Nothing has become whole: not worth a picture where that was the question.
+        write("log3");
+        let only_news = Activity { only_news: true, ..Activity::default() };
+        assert!(matches!(camera.take(&only_news).unwrap(), Taken::NotYet));
+        write("dcp/.metadata");
+        assert!(matches!(camera.take(&only_news).unwrap(), Taken::New(_)));
+    }
+
+    #[test]
     fn a_checkpoint_above_the_limit_is_refused_once_for_each_size() {
         let dir = tempfile::tempdir().unwrap();
         let mut camera = camera(dir.path());
         let file = dir.path().join("checkpoint/model");
         fs::File::create(&file).unwrap().set_len(2 << 20).unwrap();
-        let Taken::TooLarge(reason) = camera.take(&HashSet::new()).unwrap() else { panic!() };
+        let Taken::TooLarge(reason) = camera.take(&Activity::default()).unwrap() else { panic!() };
         assert!(reason.contains("2097152") && reason.contains("1048576"), "{reason}");
-        assert!(matches!(camera.take(&HashSet::new()).unwrap(), Taken::Nothing));
+        assert!(matches!(camera.take(&Activity::default()).unwrap(), Taken::Nothing));
         fs::File::create(&file).unwrap().set_len(3 << 20).unwrap();
-        assert!(matches!(camera.take(&HashSet::new()).unwrap(), Taken::TooLarge(_)));
+        assert!(matches!(camera.take(&Activity::default()).unwrap(), Taken::TooLarge(_)));
     }
 
     #[test]

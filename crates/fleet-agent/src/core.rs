@@ -6,7 +6,7 @@
 //! task is left and all that it left was published or declined.
 
 use crate::base::{Limits, Memory};
-use crate::checkpoint::{Camera, Taken};
+use crate::checkpoint::{self, Camera, Taken};
 use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::notice::margin;
@@ -221,6 +221,8 @@ impl Core {
         if slot == Slot::Checkpoint {
             // What was restored need not be saved again.
             self.memory.kept = Some(digest.clone());
+            self.memory.whole =
+                checkpoint::whole(&self.desk.base.checkpoint()).into_keys().collect();
         }
         self.memory.placed.retain(|(s, _)| *s != slot);
         self.memory.placed.push((slot.clone(), digest));
@@ -273,7 +275,8 @@ impl Core {
     fn camera(&self) -> Camera {
         let (base, memory) = (&self.desk.base, &self.memory);
         let limit = memory.limits.checkpoint_limit;
-        Camera::new(base.checkpoint(), base.stage(), limit, memory.kept.clone())
+        let (folder, stage) = (base.checkpoint(), base.stage());
+        Camera::new(folder, stage, limit, memory.kept.clone(), &memory.whole)
     }
 
     /// Stops the task, whoever asks. `left`: everything must be over then.
@@ -374,7 +377,7 @@ impl Core {
         self.pictures = self.pictures.saturating_sub(1);
         match taken {
             Ok(Taken::New(parcel)) => self.checkpoint(parcel),
-            Ok(Taken::Nothing) => {}
+            Ok(Taken::Nothing | Taken::NotYet) => {}
             Ok(Taken::TooLarge(reason)) => self.no_checkpoint(reason),
             Err(e) => self.no_checkpoint(e.to_string()),
         }
@@ -433,6 +436,7 @@ impl Core {
         let Some(parcel) = parcel else { return };
         if let Source::Checkpoint(number) = source {
             self.memory.kept = Some(parcel.tree.digest());
+            self.memory.whole = parcel.whole.clone();
             if published {
                 self.memory.published = Some(*number);
                 self.memory.published_at = Some(parcel.taken_at);

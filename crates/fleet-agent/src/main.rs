@@ -17,6 +17,7 @@ mod deadman;
 mod error;
 mod gpu;
 mod health;
+mod layout;
 mod lines;
 mod notice;
 mod offers;

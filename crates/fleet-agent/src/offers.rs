@@ -105,7 +105,8 @@ mod tests {
 
     fn parcel(at: i64) -> Parcel {
         let taken_at = Timestamp::from_millis(at);
-        Parcel { tree: Tree::default(), taken_at, files: HashMap::new(), stage: None }
+        let (tree, files) = (Tree::default(), HashMap::new());
+        Parcel { tree, taken_at, files, stage: None, whole: Vec::new() }
     }
 
     #[test]

@@ -37,6 +37,10 @@ impl Seal {
             nanos: meta.mtime_nsec(),
         }
     }
+    /// Time of the last change since 1970, in seconds and nanoseconds.
+    pub(crate) fn stamp(&self) -> (i64, i64) {
+        (self.seconds, self.nanos)
+    }
     /// Time of the last change, since 1970.
     pub(crate) fn changed_at(&self) -> Timestamp {
         Timestamp::from_millis(self.seconds.saturating_mul(1000) + self.nanos / 1_000_000)
@@ -51,7 +55,7 @@ pub(crate) struct Found {
     pub(crate) kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     File(Seal),
     Link(String),
@@ -166,6 +170,8 @@ pub(crate) struct Parcel {
     pub(crate) files: HashMap<Hash, (PathBuf, Seal)>,
     /// Links held for it alone: removed with it.
     pub(crate) stage: Option<PathBuf>,
+    /// Directories of a known layout that are whole in it.
+    pub(crate) whole: Vec<String>,
 }
 
 impl Drop for Parcel {
@@ -185,7 +191,8 @@ impl Parcel {
         place: &dyn Fn(usize, &str) -> PathBuf,
         cache: &mut HashMap<Seal, Hash>,
     ) -> Result<Self> {
-        let mut parcel = Self { tree: Tree::default(), taken_at, files: HashMap::new(), stage };
+        let (tree, files) = (Tree::default(), HashMap::new());
+        let mut parcel = Self { tree, taken_at, files, stage, whole: Vec::new() };
         let mut buffer = vec![0; PIECE];
         let mut seen = HashMap::new();
         for (index, Found { path, mode, kind }) in found.into_iter().enumerate() {

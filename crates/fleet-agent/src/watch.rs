@@ -1,14 +1,16 @@
 //! Watches the checkpoint folder and says when a picture is due.
 //!
 //! inotify tells of changes; where it cannot, the folder is listed twice a second. A picture is due when
-//! all has been quiet for the configured time, or shortly after a rename into the folder, when nothing
-//! else is being written (at the latest the quiet time after that rename; then what is being written is
-//! left out). Invariant: after the task's end one last picture is taken, whatever happened before.
+//! all has been quiet for the configured time; shortly after a rename into the folder or a file that ends a
+//! save, when nothing else is being written (at the latest the quiet time after that; then what is being
+//! written is left out); or when a directory has been quiet for that time while others are not, if it is
+//! whole now (`layout`). Invariant: after the task's end one last picture is taken, whatever happened before.
 
-use crate::checkpoint::{Camera, Taken};
+use crate::checkpoint::{Camera, Taken, is_temporary};
 use crate::clock;
 use crate::core::{Event, Wire};
 use crate::error::Result;
+use crate::layout::{self, Activity, SETTLE};
 use crate::parcel::{self, Found, Kind};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
@@ -16,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -23,8 +26,6 @@ use std::time::{Duration, Instant};
 
 /// Between two looks where inotify does not help.
 const LOOK: Duration = Duration::from_millis(400);
-/// After a rename: time for the next file of the same save.
-const SETTLE: Duration = Duration::from_millis(100);
 /// A file written to less than this long ago is a save in progress.
 const BUSY: Duration = Duration::from_millis(1000);
 
@@ -67,9 +68,16 @@ struct Eye {
     places: HashMap<WatchDescriptor, String>,
     /// Files written to and not closed, and when last.
     writing: HashMap<String, Instant>,
+    /// Files that are whole when they are closed, and are open.
+    open: HashSet<String>,
+    /// Directories in which something changed, renames into them aside, and when last.
+    touched: HashMap<String, Instant>,
     dirty: bool,
     last_change: Instant,
-    renamed: Option<Instant>,
+    /// When a rename, or a file that is written last, said that a save is over.
+    hinted: Option<Instant>,
+    /// When to look whether a directory is whole now, whoever writes elsewhere.
+    look_at: Option<Instant>,
     last_look: Vec<Found>,
 }
 
@@ -84,9 +92,12 @@ impl Eye {
             armed: false,
             places: HashMap::new(),
             writing: HashMap::new(),
+            open: HashSet::new(),
+            touched: HashMap::new(),
             dirty: true,
             last_change: Instant::now(),
-            renamed: None,
+            hinted: None,
+            look_at: None,
             last_look: Vec::new(),
         }
     }
@@ -107,8 +118,8 @@ impl Eye {
                 self.camera.forget();
                 self.changed();
             }
-            if let Some(unfinished) = self.is_due() {
-                self.picture(&unfinished);
+            if let Some(activity) = self.is_due() {
+                self.picture(&activity);
             }
         }
     }
@@ -118,8 +129,11 @@ impl Eye {
         if self.dirty {
             let until_quiet = self.quiet.saturating_sub(self.last_change.elapsed());
             wait = wait.min(until_quiet);
-            if self.renamed.is_some() {
+            if self.hinted.is_some() {
                 wait = wait.min(SETTLE);
+            }
+            for at in self.touched.values() {
+                wait = wait.min(self.quiet.saturating_sub(at.elapsed()));
             }
         }
         let mut fds = vec![PollFd::new(orders.as_fd(), PollFlags::POLLIN)];
@@ -143,17 +157,28 @@ impl Eye {
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
         let (mut places, mut folders) = (HashMap::new(), vec![String::new()]);
+        let mut is_hint = false;
         while let Some(folder) = folders.pop() {
             let place = self.folder.join(&folder);
-            match notify.add_watch(&place, flags) {
-                Ok(descriptor) => places.insert(descriptor, folder.clone()),
+            let is_new = match notify.add_watch(&place, flags) {
+                Ok(descriptor) => {
+                    let is_new = !self.places.contains_key(&descriptor);
+                    places.insert(descriptor, folder.clone());
+                    is_new
+                }
                 Err(_) if folder.is_empty() || place.is_dir() => {
                     self.armed = false;
                     return self.look();
                 }
                 Err(_) => continue,
             };
-            folders.extend(subfolders(&place, &folder));
+            let (below, has_end) = contents(&place, &folder);
+            folders.extend(below);
+            // What was written before the watch was there made no event.
+            is_hint |= is_new && self.armed && has_end;
+        }
+        if is_hint {
+            self.hint();
         }
         if !self.armed {
             self.armed = true;
@@ -174,6 +199,7 @@ impl Eye {
         for entry in &found {
             if before.get(entry.path.as_str()) != Some(&&entry.kind) {
                 self.writing.insert(entry.path.clone(), now);
+                touch(&mut self.touched, &entry.path);
             }
         }
         self.last_look = found;
@@ -183,6 +209,13 @@ impl Eye {
     fn changed(&mut self) {
         self.dirty = true;
         self.last_change = Instant::now();
+    }
+
+    /// A save may be over.
+    fn hint(&mut self) {
+        let now = Instant::now();
+        self.hinted.get_or_insert(now);
+        self.look_at = Some(now + SETTLE);
     }
 
     fn hear(&mut self) {
@@ -209,6 +242,7 @@ impl Eye {
         }
         self.changed();
         if has(AddWatchFlags::IN_Q_OVERFLOW) {
+            self.open.clear();
             return true;
         }
         if has(AddWatchFlags::IN_MOVE_SELF) {
@@ -218,53 +252,94 @@ impl Eye {
         let name = event.name.and_then(|n| n.into_string().ok());
         let (Some(folder), Some(name)) = (self.places.get(&event.wd), name) else { return true };
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        if has(AddWatchFlags::IN_MOVED_TO) {
-            self.renamed.get_or_insert_with(Instant::now);
+        let is_file = !has(AddWatchFlags::IN_ISDIR);
+        if has(AddWatchFlags::IN_MOVED_TO)
+            || (is_file && has(AddWatchFlags::IN_CLOSE_WRITE) && is_end(&path))
+        {
+            self.hint();
         }
-        if has(AddWatchFlags::IN_ISDIR) {
-            return true;
+        if !has(AddWatchFlags::IN_MOVED_TO) && !has(AddWatchFlags::IN_MOVED_FROM) {
+            // A directory that comes into being is one that is being written.
+            let inside = if is_file { path.clone() } else { format!("{path}/") };
+            touch(&mut self.touched, &inside);
         }
-        if has(AddWatchFlags::IN_MODIFY) || has(AddWatchFlags::IN_CREATE) {
-            self.writing.insert(path, Instant::now());
-        } else {
-            self.writing.remove(&path);
+        if is_file {
+            let is_open = has(AddWatchFlags::IN_MODIFY) || has(AddWatchFlags::IN_CREATE);
+            self.written(path, is_open, has(AddWatchFlags::IN_MODIFY));
         }
-        false
+        !is_file
     }
 
-    /// What to leave out of the picture that is due now.
-    fn is_due(&mut self) -> Option<HashSet<String>> {
+    /// Notes that a file is being written, or no more.
+    fn written(&mut self, path: String, is_open: bool, is_modified: bool) {
+        if !is_open {
+            self.writing.remove(&path);
+            self.open.remove(&path);
+            return;
+        }
+        // A second name for a file, or a link, comes into being without ever being closed.
+        if layout::ends_when_closed(&path) && (is_modified || is_fresh(&self.folder.join(&path))) {
+            self.open.insert(path.clone());
+        }
+        self.writing.insert(path, Instant::now());
+    }
+
+    /// What is being written while a picture is due now.
+    fn is_due(&mut self) -> Option<Activity> {
         if !self.dirty {
             return None;
         }
         let quiet = self.quiet;
         self.writing.retain(|_, at| at.elapsed() < quiet);
+        let before = self.touched.len();
+        self.touched.retain(|_, at| at.elapsed() < quiet);
+        let has_calmed = self.touched.len() < before;
         let still = self.last_change.elapsed();
         if still >= quiet {
-            return Some(HashSet::new());
+            return Some(self.activity(false));
         }
-        let since = self.renamed?.elapsed();
         let busy = self.writing.values().any(|at| at.elapsed() < BUSY.min(quiet));
         let is_over = still >= SETTLE.min(quiet) && !busy;
-        (is_over || since >= quiet).then(|| self.writing.keys().cloned().collect())
+        let hinted = self.hinted.map(|since| since.elapsed());
+        if hinted.is_some_and(|since| is_over || since >= quiet) {
+            return Some(self.activity(false));
+        }
+        // A directory that is whole does not wait for whoever writes elsewhere.
+        let is_early = self.look_at.take_if(|at| *at <= Instant::now()).is_some();
+        (has_calmed || is_early).then(|| self.activity(true))
     }
 
-    fn picture(&mut self, unfinished: &HashSet<String>) {
-        self.renamed = None;
-        match self.camera.take(unfinished) {
-            // What was left out is still to come.
+    fn activity(&self, only_news: bool) -> Activity {
+        Activity {
+            writing: self.writing.keys().chain(&self.open).cloned().collect(),
+            touched: self.touched.iter().map(|(f, at)| (f.clone(), at.elapsed())).collect(),
+            only_news,
+        }
+    }
+
+    fn picture(&mut self, activity: &Activity) {
+        if !activity.only_news {
+            self.hinted = None;
+            self.look_at = None;
+        }
+        let taken = self.camera.take(activity);
+        // What was left out is still to come.
+        let has_more = !self.writing.is_empty() || self.camera.has_more;
+        match taken {
             Ok(Taken::New(parcel)) => {
-                self.dirty = !self.writing.is_empty();
+                self.dirty = has_more;
                 self.tell(Event::Checkpoint(parcel));
             }
-            Ok(Taken::Nothing) => self.dirty = !self.writing.is_empty(),
+            Ok(Taken::Nothing) => self.dirty = has_more,
+            // When all is quiet, only a change can make it more.
+            Ok(Taken::NotYet) => self.dirty = self.last_change.elapsed() < self.quiet,
             Ok(Taken::TooLarge(reason)) => {
-                self.dirty = !self.writing.is_empty();
+                self.dirty = has_more;
                 self.tell(Event::NoCheckpoint(reason));
             }
             Err(e) if e.is_passing() => {
                 // Somebody writes: once more when it has settled.
-                self.renamed = Some(Instant::now());
+                self.hinted = Some(Instant::now());
                 self.changed();
             }
             Err(e) => {
@@ -289,7 +364,7 @@ impl Eye {
 pub(crate) fn last_picture(camera: &mut Camera) -> Result<Taken> {
     let mut tries = 0;
     loop {
-        match camera.take(&HashSet::new()) {
+        match camera.take(&Activity::default()) {
             Err(e) if e.is_passing() && tries < 5 => tries += 1,
             // The task took its folder away: then it left no checkpoint.
             Err(crate::error::Error::Io { source, .. })
@@ -302,12 +377,35 @@ pub(crate) fn last_picture(camera: &mut Camera) -> Result<Taken> {
     }
 }
 
-fn subfolders(place: &Path, folder: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-        .filter_map(|e| e.file_name().into_string().ok())
-        .map(|name| if folder.is_empty() { name } else { format!("{folder}/{name}") })
-        .collect()
+/// Folders in a folder, and whether a file in it may be a save's end.
+fn contents(place: &Path, folder: &str) -> (Vec<String>, bool) {
+    let Ok(entries) = fs::read_dir(place) else { return (Vec::new(), false) };
+    let (mut folders, mut has_end) = (Vec::new(), false);
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            folders.push(if folder.is_empty() { name } else { format!("{folder}/{name}") });
+        } else {
+            has_end |= is_end(&name);
+        }
+    }
+    (folders, has_end)
+}
+
+fn is_end(path: &str) -> bool {
+    layout::is_last_word(path) && !is_temporary(path)
+}
+
+/// Notes a change in the directory of a file, unless its name says that it does not count yet.
+fn touch(touched: &mut HashMap<String, Instant>, path: &str) {
+    if let Some((folder, _)) = path.rsplit_once('/')
+        && !is_temporary(path)
+    {
+        touched.insert(folder.to_owned(), Instant::now());
+    }
+}
+
+/// Whether a file has come into being under this name alone.
+fn is_fresh(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1)
 }

@@ -38,6 +38,55 @@ while [ ! -e ../go ]; do echo more >&3; sleep 0.05; done
 }
 
 #[test]
+fn what_frameworks_write_last_makes_a_checkpoint_at_once_and_its_lack_makes_none() {
+    let rig = Rig::new();
+    // Far more quiet than a test waits: only the last words can end a save here.
+    let script = r#"
+cd $FLEET_CHECKPOINT_DIR
+exec 4> running.log
+exec 3> last.ckpt; echo half >&3
+mkdir dcp-1 checkpoint-5 dcp-2
+echo w > dcp-1/__0_0.distcp; echo w > dcp-2/__0_0.distcp
+echo w > checkpoint-5/model.safetensors; echo a > checkpoint-5/training_args.bin
+echo m > dcp-1/.metadata.tmp; mv dcp-1/.metadata.tmp dcp-1/.metadata
+while [ ! -e ../a ]; do echo x >&4; sleep 0.05; done
+echo s > checkpoint-5/trainer_state.json
+while [ ! -e ../b ]; do sleep 0.05; done
+exec 3>&-
+while [ ! -e ../c ]; do sleep 0.05; done
+exec 3>> last.ckpt; echo more >&3
+sleep 600
+"#;
+    let mut link = rig.run(RunSpec { quiet_ms: 4000, ..task(script) });
+    let first = link.ready();
+    assert_eq!(paths(&first.tree), ["dcp-1/.metadata", "dcp-1/__0_0.distcp"]);
+    link.published(&first.source);
+    std::fs::write(rig.base().join("a"), "").unwrap();
+    let second = link.ready();
+    assert_eq!(paths(&second.tree)[0], "checkpoint-5/model.safetensors");
+    assert!(paths(&second.tree).iter().all(|p| !p.starts_with("dcp-2") && *p != "last.ckpt"));
+    link.published(&second.source);
+    std::fs::write(rig.base().join("b"), "").unwrap();
+    let closed = |tree: &fleet_types::Tree| paths(tree).contains(&"last.ckpt");
+    let mut third = link.ready();
+    while !closed(&third.tree) {
+        link.published(&third.source);
+        third = link.ready();
+    }
+    assert_eq!(link.fetch(&third)["last.ckpt"], b"half\n");
+    link.published(&third.source);
+    // Killed while it is written anew: dcp-2 has no last word and is never part of anything.
+    std::fs::write(rig.base().join("c"), "").unwrap();
+    link.send(&ToAgent::Stop(StopOrder { reason: StopReason::Cancel, within_ms: None }));
+    link.ended();
+    for message in link.unheard() {
+        if let FromAgent::Ready(invitation) = message {
+            assert!(paths(&invitation.tree).iter().all(|p| !p.starts_with("dcp-2")));
+        }
+    }
+}
+
+#[test]
 fn what_is_quiet_is_a_checkpoint_once_and_a_restored_one_is_none() {
     let rig = Rig::new();
     rig.start();

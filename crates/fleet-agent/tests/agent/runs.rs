@@ -62,7 +62,7 @@ fn another_epoch_is_not_talked_over_and_a_wrong_hello_is_refused() {
     rig.config.epoch = fleet_types::Epoch(3);
     let mut link = rig.link();
     link.send(&ToAgent::Hello {
-        protocol: 1,
+        protocol: fleet_agent_api::PROTOCOL,
         job: rig.config.job.clone(),
         epoch: fleet_types::Epoch(9),
         log_from: 0,
