@@ -421,6 +421,12 @@ fn class_35_targets_of_mounts() {
 }
 
 #[test]
+fn class_24_ten_thousand_mounts() {
+    let all: String = (0..10_000).map(|i| format!("  /d{i}: ./a\n")).collect();
+    bad(&format!("file_mounts:\n{all}"), "3:3 10000 mounts are more than 1000 (file_mounts)");
+}
+
+#[test]
 fn class_39_buckets_and_credentials() {
     bad(
         "file_mounts: {/d: 's3://My_Bucket/x'}\n",

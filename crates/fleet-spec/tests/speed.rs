@@ -38,6 +38,15 @@ fn the_largest_bad_files_are_refused_quickly() {
         }),
         ("duplicate keys", fill("run: x\n")),
         ("items", format!("run: [{}]", fill("x,"))),
+        ("mounts", {
+            let many: String = (0..1000).map(|i| format!("  /a{i}: {{name: abc}}\n")).collect();
+            format!("run: x\nfile_mounts:\n{}", many)
+        }),
+        ("items of storage", {
+            let many: String = (0..50_000).map(|i| format!("a{i},")).collect();
+            let many = &many[..many.len().min(MAX_BYTES - 100)];
+            format!("run: x\nfile_mounts: {{/a: {{name: abc, source: [{many}]}}}}\n")
+        }),
         ("brackets", fill("[")),
         ("anchors", fill("- &a x\n")),
         ("non-ASCII", format!("run: {}", fill("é"))),

@@ -36,6 +36,9 @@ const SHARED: &[&str] = &[
 /// Parts of `/usr` that are the user's.
 const OPEN: &[&str] = &["/usr/local"];
 
+/// Mounts of one task: each is compared with each.
+const MAX_MOUNTS: usize = 1000;
+
 const NOT_YET: &str = "a bucket or repository as a file mount is not supported yet";
 
 /// `workdir`: a folder on this machine.
@@ -78,6 +81,9 @@ pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, task: &Task)
         reader.kind(&field, "a mapping of targets to sources");
         return mounts;
     };
+    if !few_enough(reader, &field, entries.len()) {
+        return mounts;
+    }
     let mut taken: Vec<(String, String)> = Vec::new();
     for entry in entries {
         let value = field.under(entry);
@@ -109,6 +115,14 @@ pub(super) fn mounts(reader: &mut Reader, field: Option<Field<'_>>, task: &Task)
         }
     }
     mounts
+}
+
+fn few_enough(reader: &mut Reader, field: &Field<'_>, count: usize) -> bool {
+    if count > MAX_MOUNTS {
+        let message = format!("{count} mounts are more than {MAX_MOUNTS}");
+        reader.wrong(field, message, "mount the folder that they have in common");
+    }
+    count <= MAX_MOUNTS
 }
 
 /// A target in its one spelling: no `.`, no double or trailing slash.

@@ -12,6 +12,7 @@ use crate::redact::quote;
 use crate::{BucketMount, FileMount, MountMode, MountSource, NamedBucket, Task, Upload};
 use fleet_types::bucket::is_bucket;
 use fleet_types::{BucketUri, PlacePattern, ProviderId, StoreKind};
+use std::collections::HashSet;
 
 /// What `source` says.
 enum Content {
@@ -213,7 +214,7 @@ fn upload(reader: &mut Reader, field: &Field<'_>, items: &[Node], envs: &Envs) -
         reader.wrong(field, "`source` is empty", "write a folder, or the URL of a bucket");
         return None;
     }
-    let mut names: Vec<String> = Vec::new();
+    let mut names = HashSet::new();
     let mut paths = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let item = field.item(index, item);
@@ -229,7 +230,7 @@ fn upload(reader: &mut Reader, field: &Field<'_>, items: &[Node], envs: &Envs) -
             let message = format!("two sources are called {}", quote(&name));
             reader.wrong(&item, message, "give one of them another name");
         } else {
-            names.push(name);
+            names.insert(name);
             paths.push(path);
         }
     }
