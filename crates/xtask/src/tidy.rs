@@ -49,8 +49,12 @@ fn look(path: &Path, text: &str, wrong: &mut Vec<String>) {
     if part_of(path, "mod.rs") {
         wrong.push(format!("{name}: `NAME.rs` beside `NAME/`, no mod.rs"));
     }
-    let driver = path.starts_with("crates/fleet-provider-aws/src")
-        || path.starts_with("crates/fleet-provider-vast/src");
+    // Every cloud's crate; what they share is where waits and retries belong.
+    let driver = path
+        .strip_prefix("crates")
+        .ok()
+        .and_then(|p| p.iter().next()?.to_str()?.strip_prefix("fleet-provider-"))
+        .is_some_and(|cloud| cloud != "kit");
     for (i, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or("");
         let at = || format!("{name}:{}", i + 1);
