@@ -6,7 +6,7 @@
 
 mod guard;
 
-pub use guard::is_sandbox_credential;
+pub use fleet_types::realm::is_sandbox_credential;
 
 use fleet_provider::{Provider, ProviderError};
 use fleet_provider_kit::{LayerSettings, layered};

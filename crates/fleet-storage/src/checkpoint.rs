@@ -4,13 +4,14 @@
 //! the highest (epoch, number), whatever clocks said; once an epoch has been opened, a lower one publishes
 //! nothing more; a reader never sees a manifest whose files are not all there.
 //!
-//! The local folder is the first body ([`LocalCheckpoints`]); a bucket written by the machine itself is to
-//! fit the same trait. Deliberately absent: deciding when to save, and moving bytes between machines.
+//! [`CheckpointStore`] is what every keeper can do. The local folder ([`LocalCheckpoints`]) is filled by
+//! whoever relays ([`RelayStore`]); a bucket by the machines themselves.
+//! Deliberately absent: deciding when to save, and moving bytes between machines.
 
 mod blobs;
-mod export;
+pub(crate) mod export;
 mod local;
-mod place;
+pub(crate) mod place;
 
 use crate::error::Result;
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use fleet_types::{CheckpointId, CheckpointManifest, Epoch, JobId, Tree};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::io::AsyncRead;
 
 pub use local::LocalCheckpoints;
@@ -58,16 +59,33 @@ pub struct Output {
 /// The bytes of one file.
 pub type BlobReader = Box<dyn AsyncRead + Send + Unpin>;
 
-/// A keeper of checkpoints and outputs. Every call may be repeated.
+/// A keeper of checkpoints and outputs: what all of them can do. Every call may be repeated.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync + Debug {
+    /// The newest published checkpoint whose files are all here.
+    async fn newest(&self, job: &JobId) -> Result<Option<CheckpointManifest>>;
+    /// Every published checkpoint that counts, oldest first.
+    async fn list(&self, job: &JobId) -> Result<Vec<CheckpointManifest>>;
+    /// The job's output.
+    async fn output(&self, job: &JobId) -> Result<Option<Output>>;
+    /// Writes a checkpoint's files as the folder `dest`, which must not hold anything yet: whole, verified,
+    /// or not at all. [`crate::Error::Missing`] if there is no such checkpoint.
+    async fn fetch(&self, job: &JobId, id: CheckpointId, dest: &Path) -> Result<()>;
+    /// The same for the job's output.
+    async fn fetch_output(&self, job: &JobId, dest: &Path) -> Result<()>;
+    /// Removes all but the newest `n` checkpoints (at least one stays) and the files that only they
+    /// named; answers how many checkpoints went.
+    async fn keep(&self, job: &JobId, n: u32) -> Result<usize>;
+    /// Removes everything of a job.
+    async fn forget(&self, job: &JobId) -> Result<()>;
+}
+
+/// A keeper that is filled piece by piece by one who relays what machines send.
+#[async_trait]
+pub trait RelayStore: CheckpointStore {
     /// Begins an epoch: from now on lower ones publish nothing, and what they left unpublished is
     /// cleaned up. [`crate::Error::OldEpoch`] if a higher one has begun.
     async fn open_epoch(&self, job: &JobId, epoch: Epoch) -> Result<()>;
-    /// The newest published checkpoint whose files are all here.
-    async fn newest(&self, job: &JobId) -> Result<Option<CheckpointManifest>>;
-    /// Every published checkpoint, oldest first.
-    async fn list(&self, job: &JobId) -> Result<Vec<CheckpointManifest>>;
     /// Files of `tree` that are not here yet, each once, with the bytes that are. What is not missing is
     /// held until the job's next publish, so that the answer stays true meanwhile.
     async fn missing(&self, job: &JobId, tree: &Tree) -> Result<Vec<(String, u64)>>;
@@ -83,17 +101,10 @@ pub trait CheckpointStore: Send + Sync + Debug {
     ) -> Result<BlobState>;
     /// Makes a checkpoint exist, durably. [`crate::Error::Incomplete`] if a file is missing.
     async fn publish(&self, manifest: &CheckpointManifest) -> Result<Published>;
+    /// Makes a tree the job's output; a higher epoch's output stays.
+    async fn publish_output(&self, job: &JobId, epoch: Epoch, tree: &Tree) -> Result<Published>;
     /// Reads one file.
     async fn open(&self, job: &JobId, sha256: &str) -> Result<BlobReader>;
     /// Where one file lies on this machine, if it does.
     fn local_path(&self, job: &JobId, sha256: &str) -> Option<PathBuf>;
-    /// Removes all but the newest `n` checkpoints (at least one stays) and the files that only they
-    /// named; answers how many checkpoints went.
-    async fn keep(&self, job: &JobId, n: u32) -> Result<usize>;
-    /// Makes a tree the job's output; a higher epoch's output stays.
-    async fn publish_output(&self, job: &JobId, epoch: Epoch, tree: &Tree) -> Result<Published>;
-    /// The job's output.
-    async fn output(&self, job: &JobId) -> Result<Option<Output>>;
-    /// Removes everything of a job.
-    async fn forget(&self, job: &JobId) -> Result<()>;
 }

@@ -1,5 +1,6 @@
 //! What storing a folder can fail with.
 
+use crate::bucket::Refused;
 use fleet_types::tree::BadTree;
 use fleet_types::{CheckpointId, Epoch, JobId};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,11 @@ pub enum Error {
         "the document of job `{job}` has version {found}, this fleet knows 1; use the newer fleet"
     )]
     Newer { job: JobId, found: u32 },
+    #[error("job `{job}` has no {what}")]
+    Missing { job: JobId, what: String },
+    /// A bucket, or its cloud.
+    #[error(transparent)]
+    Bucket(#[from] Refused),
     #[error("`{}` exists and is not empty; name another folder", .0.display())]
     Occupied(PathBuf),
 }

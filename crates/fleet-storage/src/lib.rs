@@ -8,12 +8,15 @@
 //! Deliberately absent: the network, clocks, the environment. What moves bytes between machines is the
 //! caller; buckets will be another body of [`CheckpointStore`].
 
+pub mod bucket;
 pub mod checkpoint;
 mod durable;
 mod error;
-mod links;
 pub mod snapshot;
 
-pub use checkpoint::{BlobReader, BlobState, CheckpointStore, LocalCheckpoints, Output, Published};
+pub use bucket::Refused;
+pub use checkpoint::{
+    BlobReader, BlobState, CheckpointStore, LocalCheckpoints, Output, Published, RelayStore,
+};
 pub use error::{Error, Result};
-pub use snapshot::{FreezeOptions, Frozen, SnapshotStore};
+pub use snapshot::{FreezeOptions, Frozen, SnapshotStore, Swept};

@@ -3,21 +3,26 @@
 //! Layout: `blobs/ab/cdef…` (file contents), `trees/<digest>.json` (lists of files), `index/` (what was
 //! read of which file, so that an unchanged file is not read again), `young/` (unfinished files).
 //! Invariant: a tree document names only blobs that were complete when it was written; nothing here is
-//! changed after it has its name. Deliberately absent: following links, reading `.git`, garbage
-//! collection (a job may be restarted from its snapshot as long as it is listed).
+//! changed after it has its name, and a sweep and a freeze never happen at once.
+//! Deliberately absent: following links, reading `.git`, knowing which trees a job still needs.
 
 mod blob;
 mod index;
+mod sweep;
 mod walk;
 
 use crate::durable;
 use crate::error::{Error, Result, check_digest};
-use crate::links;
 use blob::Blobs;
+use fleet_types::tree::links;
 use fleet_types::{Tree, TreeEntry, TreeKind};
 use index::Index;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use sweep::Swept;
 
 /// Warnings that a freeze spells out; the rest is counted.
 const WARNINGS: usize = 50;
@@ -79,6 +84,7 @@ impl SnapshotStore {
     /// [`Error::Confirm`] for a whole disk or home, [`Error::Unreadable`], [`Error::WrongKind`],
     /// [`Error::Disk`]; [`Error::BadTree`] for too many files.
     pub fn freeze(&self, root: &Path, options: &FreezeOptions) -> Result<Frozen> {
+        let _freezing = self.freezing()?;
         let root = root.canonicalize().map_err(Error::unreadable(root))?;
         if !root.is_dir() {
             return Err(Error::WrongKind { path: root, wanted: "a folder" });
@@ -110,6 +116,7 @@ impl SnapshotStore {
     /// # Errors
     /// As [`Self::freeze`].
     pub fn freeze_file(&self, path: &Path) -> Result<Frozen> {
+        let _freezing = self.freezing()?;
         let wrong =
             || Error::WrongKind { path: path.to_owned(), wanted: "a file with a plain name" };
         let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(wrong)?.to_owned();
@@ -167,7 +174,11 @@ impl SnapshotStore {
         if read_any {
             self.blobs.sync(tree)?;
         }
-        if !path.is_file() {
+        if path.is_file() {
+            // Asked for anew: a sweep must wait for the job that will name it.
+            let touched = File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+            touched.map_err(Error::disk(&path))?;
+        } else {
             let text = serde_json::to_vec(tree).map_err(|e| Error::disk(&path)(e.into()))?;
             durable::write(&path, &text, true)?;
         }

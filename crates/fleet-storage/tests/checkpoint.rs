@@ -1,7 +1,7 @@
 //! Checkpoints in a folder: interrupted transfers, ghosts, keeping, giving back.
 
 use bytes::Bytes;
-use fleet_storage::{BlobState, CheckpointStore, Error, LocalCheckpoints, Published};
+use fleet_storage::{BlobState, CheckpointStore, Error, LocalCheckpoints, Published, RelayStore};
 use fleet_types::{
     CheckpointId, CheckpointManifest, Epoch, JobId, Timestamp, Tree, TreeEntry, TreeKind,
 };
@@ -35,14 +35,14 @@ fn manifest(epoch: u32, number: u32, entries: Vec<TreeEntry>) -> CheckpointManif
     CheckpointManifest { version: 1, job: job(), id, taken_at, tree: Tree { entries } }
 }
 
-async fn send(store: &dyn CheckpointStore, bytes: &[u8]) {
+async fn send(store: &dyn RelayStore, bytes: &[u8]) {
     let all = Bytes::copy_from_slice(bytes);
     let state = store.write_blob(&job(), &sha(bytes), bytes.len() as u64, 0, all).await.unwrap();
     assert_eq!(state, BlobState::Complete);
 }
 
 /// Publishes a checkpoint of one file with `text`.
-async fn save(store: &dyn CheckpointStore, epoch: u32, number: u32, text: &str) -> Published {
+async fn save(store: &dyn RelayStore, epoch: u32, number: u32, text: &str) -> Published {
     send(store, text.as_bytes()).await;
     store.publish(&manifest(epoch, number, vec![file("state", text.as_bytes())])).await.unwrap()
 }
@@ -334,6 +334,17 @@ async fn a_checkpoint_comes_home_whole_or_not_at_all() {
     assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left over");
     store.export(&good, &other).unwrap();
+    // By its name, as every store can.
+    store.publish(&good).await.unwrap();
+    let third = dir.path().join("third");
+    store.fetch(&job(), good.id, &third).await.unwrap();
+    assert_eq!(fs::read(third.join("a/to")).unwrap(), b"x");
+    let nothing = CheckpointId { number: 9, ..good.id };
+    let answer = store.fetch(&job(), nothing, &dir.path().join("fourth")).await;
+    assert!(matches!(answer, Err(Error::Missing { .. })), "{answer:?}");
+    let answer = store.fetch_output(&job(), &dir.path().join("fourth")).await;
+    assert!(matches!(answer, Err(Error::Missing { .. })), "{answer:?}");
+    assert!(!dir.path().join("fourth").exists());
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use fleet_storage::{Error, FreezeOptions, Frozen, SnapshotStore};
 use fleet_types::{Tree, TreeKind};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 struct Bench {
     _home: tempfile::TempDir,
@@ -266,6 +267,98 @@ fn a_damaged_index_or_tree_is_noticed() {
     assert_eq!(b.freeze().files_read, 1);
     fs::write(snapshots.join("trees").join(format!("{}.json", frozen.digest)), "[]").unwrap();
     assert!(matches!(b.store.tree(&frozen.digest), Err(Error::Damaged { .. })));
+}
+
+impl Bench {
+    fn snapshots(&self) -> PathBuf {
+        self.root.with_file_name("snapshots")
+    }
+    /// As if the tree had been frozen two days ago.
+    fn age(&self, digest: &str) {
+        let path = self.snapshots().join("trees").join(format!("{digest}.json"));
+        let long_ago = SystemTime::now() - Duration::from_secs(2 * 86_400);
+        fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    fn sweep(&self, keep: &[&Frozen]) -> fleet_storage::Swept {
+        let keep: HashSet<String> = keep.iter().map(|f| f.digest.clone()).collect();
+        self.store.sweep(&keep).unwrap().unwrap()
+    }
+    fn is_whole(&self, frozen: &Frozen) -> bool {
+        let has = |e: &fleet_types::TreeEntry| match &e.kind {
+            TreeKind::File { sha256, .. } => self.store.has_blob(sha256),
+            TreeKind::Link { .. } | TreeKind::Dir => true,
+        };
+        self.store.tree(&frozen.digest).unwrap().is_some_and(|t| t.entries.iter().all(has))
+    }
+}
+
+#[test]
+fn a_sweep_takes_what_nobody_names_and_nothing_else() {
+    let b = bench();
+    b.put("shared", "s");
+    b.put("old", "o");
+    let old = b.freeze();
+    fs::remove_file(b.root.join("old")).unwrap();
+    b.put("new", "nn");
+    let new = b.freeze();
+    assert_eq!(b.sweep(&[]), fleet_storage::Swept::default(), "both are young");
+    b.age(&old.digest);
+    b.age(&new.digest);
+    assert_eq!(b.sweep(&[&old, &new]), fleet_storage::Swept::default(), "both are named");
+    let swept = b.sweep(&[&new]);
+    assert_eq!((swept.trees, swept.blobs, swept.bytes), (1, 1, 1));
+    assert!(b.is_whole(&new) && b.store.tree(&old.digest).unwrap().is_none());
+    // What went is read again when it is frozen again, though the index knows it.
+    b.put("old", "o");
+    fs::remove_file(b.root.join("new")).unwrap();
+    assert_eq!(b.freeze().digest, old.digest);
+    assert!(b.is_whole(&old));
+    // An old tree that is frozen again is young again, without being written again.
+    b.age(&old.digest);
+    b.freeze();
+    b.sweep(&[]);
+    assert!(b.is_whole(&old));
+}
+
+#[test]
+fn a_sweep_removes_nothing_while_a_tree_that_stays_is_unreadable() {
+    let b = bench();
+    b.put("x", "x");
+    let needed = b.freeze();
+    b.put("x", "y");
+    let other = b.freeze();
+    b.age(&other.digest);
+    let path = b.snapshots().join("trees").join(format!("{}.json", needed.digest));
+    fs::write(path, "[]").unwrap();
+    let keep = HashSet::from([needed.digest]);
+    assert!(matches!(b.store.sweep(&keep), Err(Error::Damaged { .. })));
+    assert!(b.is_whole(&other));
+}
+
+#[test]
+fn a_sweep_beside_freezes_never_breaks_one() {
+    let b = bench();
+    // As the shell does it: another process, with a store of its own over the same folder.
+    let other = SnapshotStore::open(&b.snapshots()).unwrap();
+    let (mut swept, mut busy) = (0, 0);
+    std::thread::scope(|scope| {
+        let freezing = scope.spawn(|| {
+            for n in 0..200 {
+                b.put("turning", if n % 2 == 0 { "a" } else { "b" });
+                let frozen = b.freeze();
+                assert!(b.is_whole(&frozen), "round {n}");
+                // From now on nobody needs it, so that the next round finds it gone or going.
+                b.age(&frozen.digest);
+            }
+        });
+        while !freezing.is_finished() {
+            match other.sweep(&HashSet::new()).unwrap() {
+                Some(one) => swept += one.trees,
+                None => busy += 1,
+            }
+        }
+    });
+    assert!(swept > 0, "nothing was ever swept ({busy} times busy)");
 }
 
 #[test]

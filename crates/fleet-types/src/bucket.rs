@@ -205,6 +205,7 @@ impl From<BucketUri> for String {
 /// Keys of what a job keeps, relative to `PREFIX/JOB/`.
 pub mod key {
     use super::{CheckpointId, Epoch};
+    use sha2::{Digest, Sha256};
 
     /// Everything of an epoch.
     pub fn epoch(epoch: Epoch) -> String {
@@ -218,17 +219,17 @@ pub mod key {
     pub fn manifest(id: CheckpointId) -> String {
         format!("{:06}/{:06}/manifest.json", id.epoch.0, id.number)
     }
-    /// A shard of a checkpoint.
+    /// A shard of a checkpoint, under [`plain`] of its path.
     pub fn file(id: CheckpointId, path: &str) -> String {
-        format!("{:06}/{:06}/files/{path}", id.epoch.0, id.number)
+        format!("{:06}/{:06}/files/{}", id.epoch.0, id.number, plain(path))
     }
     /// What makes an output exist.
     pub fn output(epoch: Epoch) -> String {
         format!("{:06}/output/manifest.json", epoch.0)
     }
-    /// A file of the output.
+    /// A file of the output, under [`plain`] of its path.
     pub fn output_file(epoch: Epoch, path: &str) -> String {
-        format!("{:06}/output/files/{path}", epoch.0)
+        format!("{:06}/output/files/{}", epoch.0, plain(path))
     }
     /// Log records from this spool offset on.
     pub fn log(epoch: Epoch, from: u64) -> String {
@@ -238,6 +239,31 @@ pub mod key {
     pub fn outcome(epoch: Epoch) -> String {
         format!("{:06}/outcome.json", epoch.0)
     }
+
+    /// A path in characters that every store, URL and file system takes as they are.
+    ///
+    /// ASCII letters, digits, `-`, `_`, `.` and `/` stay; every other byte is `=` and two hex digits, and
+    /// so is a dot at the end of a name. A path that is too long for a key is `==` and its SHA-256.
+    pub fn plain(path: &str) -> String {
+        let mut text = String::with_capacity(path.len());
+        for (index, byte) in path.bytes().enumerate() {
+            let ends = matches!(path.as_bytes().get(index + 1), None | Some(b'/'));
+            match byte {
+                b'.' if ends => text.push_str("=2E"),
+                b'-' | b'_' | b'.' | b'/' => text.push(char::from(byte)),
+                byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+                byte => text.push_str(&format!("={byte:02X}")),
+            }
+        }
+        if text.len() <= LONGEST && text.split('/').all(|part| part.len() <= LONGEST_PART) {
+            return text;
+        }
+        format!("=={}", hex::encode(Sha256::digest(path)))
+    }
+
+    /// A key has at most 1024 bytes, the bucket's prefix included, and a file's name 255.
+    const LONGEST: usize = 512;
+    const LONGEST_PART: usize = 240;
 
     /// What a key relative to a job is.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -388,6 +414,24 @@ mod tests {
         ] {
             assert_eq!(named(&text), what, "{text}");
         }
+    }
+
+    #[test]
+    fn paths_of_any_characters_make_keys_that_every_store_takes() {
+        for (path, key) in [
+            ("step-1/rank_0.pt", "step-1/rank_0.pt"),
+            ("a b+c#1?.pt", "a=20b=2Bc=231=3F.pt"),
+            ("ü/100%=\n", "=C3=BC/100=25=3D=0A"),
+            (".metadata/x./...", ".metadata/x=2E/..=2E"),
+        ] {
+            assert_eq!(key::plain(path), key);
+        }
+        for long in ["x".repeat(241), "x/".repeat(300) + "y", "ü".repeat(41)] {
+            assert_eq!(key::plain(&long).len(), 66, "{long}");
+        }
+        assert_ne!(key::plain(&"x".repeat(241)), key::plain(&"x".repeat(242)));
+        assert_eq!(key::file(id(1, 2), "a b"), "000001/000002/files/a=20b");
+        assert_eq!(key::output_file(Epoch(1), "a b"), "000001/output/files/a=20b");
     }
 
     #[test]

@@ -71,6 +71,45 @@ impl Realm {
             })
         })
     }
+    /// Why the real `title`, which is not on loopback, must not be reached from this realm; `None`: it may.
+    /// `setting` is what would point it at loopback, for people.
+    ///
+    /// A sandbox never falls back to a real cloud, a clock that is not real never drives one, and the
+    /// sandbox's dummy credentials, left over in a shell, are told apart from an expired key.
+    pub fn forbids(
+        &self,
+        title: &str,
+        setting: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Option<String> {
+        let is_dummy = |v: &String| is_sandbox_credential(v.trim());
+        if self.sandbox {
+            Some(format!(
+                "a sandbox realm must not reach the real {title}: its endpoint is not on loopback; \
+                 run `fleet sandbox status`"
+            ))
+        } else if !self.time_scale.is_real() {
+            Some(format!(
+                "a time scale of {} must not drive the real {title}; unset FLEET_TIME_SCALE, or point \
+                 {setting} at loopback",
+                self.time_scale.factor()
+            ))
+        } else {
+            let (variable, _) = environment.iter().find(|(_, v)| is_dummy(v))?;
+            Some(format!(
+                "{variable} holds a credential of the sandbox, but the endpoint is the real {title}; \
+                 open a new shell, or run `eval \"$(fleet sandbox env)\"` again"
+            ))
+        }
+    }
+}
+
+/// Beginnings of the credentials that the sandbox hands out.
+const SANDBOX_CREDENTIALS: [&str; 3] = ["AKIASANDBOX", "sandbox/dummy/", "vast-sandbox-dummy-key-"];
+
+/// Whether `text` is a credential that means nothing outside a sandbox.
+pub fn is_sandbox_credential(text: &str) -> bool {
+    SANDBOX_CREDENTIALS.iter().any(|beginning| text.starts_with(beginning))
 }
 
 /// Whether a URL is plain HTTP(S) to a loopback address.
@@ -110,6 +149,24 @@ mod tests {
         ] {
             assert!(!is_loopback_url(no), "{no}");
         }
+    }
+
+    #[test]
+    fn what_must_not_be_reached_is_refused_with_the_way_out() {
+        let scaled = TimeScale::new(0.5).unwrap();
+        let none = BTreeMap::new();
+        let left = BTreeMap::from([("AWS_ACCESS_KEY_ID".into(), "AKIASANDBOX1".into())]);
+        let sandbox = Realm { sandbox: true, ..Realm::default() };
+        let fast = Realm { time_scale: scaled, ..Realm::default() };
+        for (realm, environment, word) in [
+            (&sandbox, &none, "fleet sandbox status"),
+            (&fast, &none, "or point FLEET_X at loopback"),
+            (&Realm::default(), &left, "AWS_ACCESS_KEY_ID holds a credential of the sandbox"),
+        ] {
+            let why = realm.forbids("AWS", "FLEET_X", environment).unwrap();
+            assert!(why.contains(word) && why.contains("the real AWS"), "{why}");
+        }
+        assert_eq!(Realm::default().forbids("AWS", "FLEET_X", &none), None);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! A folder as a list of files with hashes: snapshots, checkpoints and outputs are all trees.
 //!
 //! Invariant: a path in a tree is relative, has no `..`, no empty part and no NUL; whoever receives a
-//! tree checks it with [`Tree::check`] before it touches a disk.
+//! tree checks it with [`Tree::check`] before it touches a disk. No link leads out of it, links on its
+//! way included.
+
+pub mod links;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -116,7 +119,10 @@ impl Tree {
                 parent = up;
             }
         }
-        Ok(())
+        match links::leaving(self).first() {
+            Some(at) => Err(BadTree::Escapes(self.entries[*at].path.clone())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -130,7 +136,8 @@ pub fn is_inside(path: &str) -> bool {
             .all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255)
 }
 
-/// Whether a link at `path` with `target` points inside the root that holds both.
+/// Whether a link at `path` with `target` points inside the root that holds both, by its text alone:
+/// other links on its way are [`links::leaving`]'s.
 pub fn link_stays_inside(path: &str, target: &str) -> bool {
     if target.is_empty() || target.starts_with('/') || target.contains('\0') {
         return false;
@@ -183,6 +190,18 @@ mod tests {
         }
         assert!(link_stays_inside("d/a", "../b"));
         assert!(Tree { entries: vec![link, file("b")] }.check().is_ok());
+    }
+
+    #[test]
+    fn links_that_climb_out_together_are_refused() {
+        let link = |path: &str, target: &str| TreeEntry {
+            path: path.into(),
+            mode: 0o777,
+            kind: TreeKind::Link { target: target.into() },
+        };
+        let tree = Tree { entries: vec![link("d/up", ".."), link("k", "d/up/../x")] };
+        assert_eq!(tree.check(), Err(BadTree::Escapes("k".into())));
+        assert!(Tree { entries: vec![link("d/up", ".."), link("k", "d/up/x")] }.check().is_ok());
     }
 
     #[test]

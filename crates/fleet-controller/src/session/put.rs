@@ -1,7 +1,7 @@
 //! Sending trees to a machine: only the blobs that it lacks, from the snapshot store or a checkpoint.
 
 use fleet_agent_api::{Want, encode_blob};
-use fleet_storage::{CheckpointStore, LocalCheckpoints, SnapshotStore};
+use fleet_storage::{LocalCheckpoints, RelayStore, SnapshotStore};
 use fleet_types::JobId;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use crate::inner::Inner;
 use fleet_agent_api::{Blob, Invitation, Source, Want};
-use fleet_storage::{BlobState, CheckpointStore, Published};
+use fleet_storage::{BlobState, CheckpointStore, Published, RelayStore};
 use fleet_types::{CheckpointId, CheckpointManifest, Epoch, JobId, Tree, TreeKind};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

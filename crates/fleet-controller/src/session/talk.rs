@@ -16,7 +16,7 @@ use fleet_agent_api::{
     TaskState, ToAgent, Want, encode_message,
 };
 use fleet_lifecycle::{Happening, SessionGoal, StopKind};
-use fleet_storage::CheckpointStore;
+use fleet_storage::{CheckpointStore, RelayStore};
 use fleet_types::{CheckpointId, Epoch, EventBody, Tree};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

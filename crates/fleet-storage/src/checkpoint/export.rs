@@ -5,20 +5,17 @@
 //! copies: what the user does to them does not reach the store.
 
 use super::blobs;
+use crate::durable;
 use crate::error::{Error, Result, check_digest};
-use crate::{durable, links};
-use fleet_types::tree::BadTree;
 use fleet_types::{JobId, Tree, TreeEntry, TreeKind};
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Refuses a tree that must not reach a disk.
-pub(super) fn check(tree: &Tree) -> Result<()> {
+pub(crate) fn check(tree: &Tree) -> Result<()> {
     tree.check()?;
-    if let Some(at) = links::leaving(tree).first() {
-        return Err(BadTree::Escapes(tree.entries[*at].path.clone()).into());
-    }
     for entry in &tree.entries {
         if let TreeKind::File { sha256, .. } = &entry.kind {
             check_digest(sha256)?;
@@ -27,63 +24,98 @@ pub(super) fn check(tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// Writes `tree`, whose files lie in the folder `from`, as `dest`.
-pub(super) fn export(job: &JobId, tree: &Tree, from: &Path, dest: &Path) -> Result<()> {
-    check(tree)?;
-    if std::fs::symlink_metadata(dest).is_ok() && !is_empty_folder(dest) {
-        return Err(Error::Occupied(dest.to_owned()));
-    }
-    let parent = match dest.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    durable::make_dir(parent)?;
-    let nursery = tempfile::Builder::new()
-        .prefix(".fleet-get-")
-        .tempdir_in(parent)
-        .map_err(Error::disk(parent))?;
-    // A folder of its own inside, so that it gets the mode that the user's new folders get.
-    let young = nursery.path().join("tree");
-    durable::make_dir(&young)?;
-    let is_link = |e: &&TreeEntry| matches!(e.kind, TreeKind::Link { .. });
-    for entry in tree.entries.iter().filter(|e| !is_link(e)) {
-        write(job, entry, from, &young)?;
-    }
-    for entry in tree.entries.iter().filter(is_link) {
-        write(job, entry, from, &young)?;
-    }
-    std::fs::rename(&young, dest).map_err(Error::disk(dest))
+/// A folder that is being written, under a name that nobody knows. Dropped early, it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Export {
+    tree: Tree,
+    dest: PathBuf,
+    nursery: TempDir,
 }
 
-fn write(job: &JobId, entry: &TreeEntry, from: &Path, young: &Path) -> Result<()> {
-    let path = young.join(&entry.path);
-    if let Some(parent) = path.parent() {
+impl Export {
+    /// Checks tree and place, and makes the folders. Blocks.
+    pub(crate) fn begin(tree: &Tree, dest: &Path) -> Result<Self> {
+        check(tree)?;
+        if std::fs::symlink_metadata(dest).is_ok() && !is_empty_folder(dest) {
+            return Err(Error::Occupied(dest.to_owned()));
+        }
+        let parent = match dest.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
         durable::make_dir(parent)?;
-    }
-    let disk = Error::disk;
-    match &entry.kind {
-        TreeKind::Dir => {
-            durable::make_dir(&path)?;
-            std::fs::set_permissions(&path, Permissions::from_mode(entry.mode)).map_err(disk(&path))
-        }
-        TreeKind::Link { target } => symlink(target, &path).map_err(disk(&path)),
-        TreeKind::File { size, sha256 } => {
-            if !blobs::has(from, sha256, *size) {
-                let (id, sha256) = (entry.path.clone(), sha256.clone());
-                return Err(Error::Incomplete { job: job.clone(), id, sha256 });
+        let nursery = tempfile::Builder::new()
+            .prefix(".fleet-get-")
+            .tempdir_in(parent)
+            .map_err(Error::disk(parent))?;
+        let export = Self { tree: tree.clone(), dest: dest.to_owned(), nursery };
+        // A folder of its own inside, so that it gets the mode that the user's new folders get.
+        durable::make_dir(&export.young())?;
+        for entry in &tree.entries {
+            let path = export.path(entry);
+            match &entry.kind {
+                TreeKind::Dir => durable::make_dir(&path)?,
+                TreeKind::File { .. } | TreeKind::Link { .. } => {
+                    durable::make_dir(path.parent().unwrap_or(&export.young()))?;
+                }
             }
-            let source = blobs::whole(from, sha256);
-            let mut reader = File::open(&source).map_err(disk(&source))?;
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .map_err(disk(&path))?;
-            std::io::copy(&mut reader, &mut file).map_err(disk(&path))?;
-            file.set_permissions(Permissions::from_mode(entry.mode)).map_err(disk(&path))
         }
+        Ok(export)
     }
+
+    fn young(&self) -> PathBuf {
+        self.nursery.path().join("tree")
+    }
+
+    /// Where an entry is written.
+    pub(crate) fn path(&self, entry: &TreeEntry) -> PathBuf {
+        self.young().join(&entry.path)
+    }
+
+    /// Gives the folder its modes, its links and, last, its name. Every file has been written. Blocks.
+    pub(crate) fn finish(self) -> Result<()> {
+        let disk = Error::disk;
+        for entry in &self.tree.entries {
+            let path = self.path(entry);
+            match &entry.kind {
+                TreeKind::File { .. } | TreeKind::Dir => {
+                    let mode = Permissions::from_mode(entry.mode);
+                    std::fs::set_permissions(&path, mode).map_err(disk(&path))?;
+                }
+                TreeKind::Link { .. } => {}
+            }
+        }
+        for entry in &self.tree.entries {
+            if let TreeKind::Link { target } = &entry.kind {
+                let path = self.path(entry);
+                symlink(target, &path).map_err(disk(&path))?;
+            }
+        }
+        std::fs::rename(self.young(), &self.dest).map_err(disk(&self.dest))
+    }
+}
+
+/// A new file that only its owner reads until the export is finished.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path).map_err(Error::disk(path))
+}
+
+/// Writes `tree`, whose files lie in the folder `from`, as `dest`.
+pub(super) fn export(job: &JobId, tree: &Tree, from: &Path, dest: &Path) -> Result<()> {
+    let export = Export::begin(tree, dest)?;
+    for entry in &tree.entries {
+        let TreeKind::File { size, sha256 } = &entry.kind else { continue };
+        if !blobs::has(from, sha256, *size) {
+            let (id, sha256) = (entry.path.clone(), sha256.clone());
+            return Err(Error::Incomplete { job: job.clone(), id, sha256 });
+        }
+        let (source, path) = (blobs::whole(from, sha256), export.path(entry));
+        let mut reader = File::open(&source).map_err(Error::disk(&source))?;
+        let mut file = create(&path)?;
+        std::io::copy(&mut reader, &mut file).map_err(Error::disk(&path))?;
+    }
+    export.finish()
 }
 
 fn is_empty_folder(path: &Path) -> bool {

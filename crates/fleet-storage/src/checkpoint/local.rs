@@ -9,7 +9,9 @@ use super::blobs::Transfers;
 use super::place::{
     TRASH, check_job, clean, manifest_key, number_of, on_disk, output_key, remove_folder,
 };
-use super::{BlobReader, BlobState, CheckpointStore, Output, Published, blobs, export};
+use super::{
+    BlobReader, BlobState, CheckpointStore, Output, Published, RelayStore, blobs, export,
+};
 use crate::durable;
 use crate::error::{Error, Result, check_digest};
 use async_trait::async_trait;
@@ -85,6 +87,11 @@ impl LocalCheckpoints {
     /// As [`Self::export`].
     pub fn export_tree(&self, job: &JobId, tree: &Tree, dest: &Path) -> Result<()> {
         export::export(job, tree, &self.blobs(job)?, dest)
+    }
+
+    async fn export_later(&self, job: &JobId, tree: Tree, dest: &Path) -> Result<()> {
+        let (job, from, dest) = (job.clone(), self.blobs(job)?, dest.to_owned());
+        on_disk(move || export::export(&job, &tree, &from, &dest)).await
     }
 
     fn folder(&self, job: &JobId) -> Result<PathBuf> {
@@ -227,23 +234,6 @@ impl LocalCheckpoints {
 
 #[async_trait]
 impl CheckpointStore for LocalCheckpoints {
-    async fn open_epoch(&self, job: &JobId, epoch: Epoch) -> Result<()> {
-        let mut held = self.held.lock().await;
-        match self.shelf(job).await?.fence {
-            Some(by) if by > epoch => {
-                return Err(Error::OldEpoch { job: job.clone(), epoch, by });
-            }
-            // Begun before a restart: its transfers go on.
-            Some(by) if by == epoch => return Ok(()),
-            Some(_) | None => {}
-        }
-        let key = Key::from(format!("{job}/{:06}/open", epoch.0));
-        self.put(&key, &epoch, PutMode::Create).await?;
-        // Older epochs publish nothing more, so what they left unpublished is of no use.
-        held.remove(job);
-        self.sweep(job, &HashSet::new(), true).await
-    }
-
     async fn newest(&self, job: &JobId) -> Result<Option<CheckpointManifest>> {
         for id in self.shelf(job).await?.published.into_iter().rev() {
             let Some(manifest) = self.manifest(job, id).await? else { continue };
@@ -261,6 +251,80 @@ impl CheckpointStore for LocalCheckpoints {
             all.extend(self.manifest(job, id).await?);
         }
         Ok(all)
+    }
+
+    async fn output(&self, job: &JobId) -> Result<Option<Output>> {
+        self.read_output(job).await
+    }
+
+    async fn fetch(&self, job: &JobId, id: CheckpointId, dest: &Path) -> Result<()> {
+        check_job(job)?;
+        let manifest = self.manifest(job, id).await?;
+        let manifest = manifest.ok_or_else(|| missing(job, format!("checkpoint {id}")))?;
+        self.export_later(job, manifest.tree, dest).await
+    }
+
+    async fn fetch_output(&self, job: &JobId, dest: &Path) -> Result<()> {
+        let output = self.read_output(job).await?;
+        let output = output.ok_or_else(|| missing(job, "output".to_owned()))?;
+        self.export_later(job, output.tree, dest).await
+    }
+
+    async fn keep(&self, job: &JobId, n: u32) -> Result<usize> {
+        let held = self.held.lock().await;
+        // One that cannot be restored does not count as kept.
+        let Some(newest) = self.newest(job).await? else { return Ok(0) };
+        let older: Vec<_> =
+            self.shelf(job).await?.published.into_iter().filter(|id| *id < newest.id).collect();
+        let stay = n.max(1) as usize - 1;
+        let goes = &older[..older.len().saturating_sub(stay)];
+        for id in goes {
+            let key = manifest_key(job, *id);
+            self.objects.delete(&key).await.map_err(|e| refused(&key, &e))?;
+        }
+        if !goes.is_empty() {
+            let none = HashSet::new();
+            self.sweep(job, held.get(job).unwrap_or(&none), false).await?;
+        }
+        Ok(goes.len())
+    }
+
+    async fn forget(&self, job: &JobId) -> Result<()> {
+        let folder = self.folder(job)?;
+        let mut held = self.held.lock().await;
+        held.remove(job);
+        self.transfers.forget(&folder);
+        let trash = self.dir.join(format!("{TRASH}{job}"));
+        on_disk(move || {
+            remove_folder(&trash)?;
+            // At once and whole; what follows may be interrupted.
+            match std::fs::rename(&folder, &trash) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                other => other.map_err(Error::disk(&folder))?,
+            }
+            remove_folder(&trash)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl RelayStore for LocalCheckpoints {
+    async fn open_epoch(&self, job: &JobId, epoch: Epoch) -> Result<()> {
+        let mut held = self.held.lock().await;
+        match self.shelf(job).await?.fence {
+            Some(by) if by > epoch => {
+                return Err(Error::OldEpoch { job: job.clone(), epoch, by });
+            }
+            // Begun before a restart: its transfers go on.
+            Some(by) if by == epoch => return Ok(()),
+            Some(_) | None => {}
+        }
+        let key = Key::from(format!("{job}/{:06}/open", epoch.0));
+        self.put(&key, &epoch, PutMode::Create).await?;
+        // Older epochs publish nothing more, so what they left unpublished is of no use.
+        held.remove(job);
+        self.sweep(job, &HashSet::new(), true).await
     }
 
     async fn missing(&self, job: &JobId, tree: &Tree) -> Result<Vec<(String, u64)>> {
@@ -317,38 +381,6 @@ impl CheckpointStore for LocalCheckpoints {
         Ok(Published::Published)
     }
 
-    async fn open(&self, job: &JobId, sha256: &str) -> Result<BlobReader> {
-        check_digest(sha256)?;
-        let path = blobs::whole(&self.blobs(job)?, sha256);
-        let file = tokio::fs::File::open(&path).await.map_err(Error::disk(&path))?;
-        Ok(Box::new(file))
-    }
-
-    fn local_path(&self, job: &JobId, sha256: &str) -> Option<PathBuf> {
-        check_digest(sha256).ok()?;
-        let path = blobs::whole(&self.blobs(job).ok()?, sha256);
-        path.is_file().then_some(path)
-    }
-
-    async fn keep(&self, job: &JobId, n: u32) -> Result<usize> {
-        let held = self.held.lock().await;
-        // One that cannot be restored does not count as kept.
-        let Some(newest) = self.newest(job).await? else { return Ok(0) };
-        let older: Vec<_> =
-            self.shelf(job).await?.published.into_iter().filter(|id| *id < newest.id).collect();
-        let stay = n.max(1) as usize - 1;
-        let goes = &older[..older.len().saturating_sub(stay)];
-        for id in goes {
-            let key = manifest_key(job, *id);
-            self.objects.delete(&key).await.map_err(|e| refused(&key, &e))?;
-        }
-        if !goes.is_empty() {
-            let none = HashSet::new();
-            self.sweep(job, held.get(job).unwrap_or(&none), false).await?;
-        }
-        Ok(goes.len())
-    }
-
     async fn publish_output(&self, job: &JobId, epoch: Epoch, tree: &Tree) -> Result<Published> {
         check_job(job)?;
         export::check(tree)?;
@@ -368,27 +400,22 @@ impl CheckpointStore for LocalCheckpoints {
         Ok(Published::Published)
     }
 
-    async fn output(&self, job: &JobId) -> Result<Option<Output>> {
-        self.read_output(job).await
+    async fn open(&self, job: &JobId, sha256: &str) -> Result<BlobReader> {
+        check_digest(sha256)?;
+        let path = blobs::whole(&self.blobs(job)?, sha256);
+        let file = tokio::fs::File::open(&path).await.map_err(Error::disk(&path))?;
+        Ok(Box::new(file))
     }
 
-    async fn forget(&self, job: &JobId) -> Result<()> {
-        let folder = self.folder(job)?;
-        let mut held = self.held.lock().await;
-        held.remove(job);
-        self.transfers.forget(&folder);
-        let trash = self.dir.join(format!("{TRASH}{job}"));
-        on_disk(move || {
-            remove_folder(&trash)?;
-            // At once and whole; what follows may be interrupted.
-            match std::fs::rename(&folder, &trash) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                other => other.map_err(Error::disk(&folder))?,
-            }
-            remove_folder(&trash)
-        })
-        .await
+    fn local_path(&self, job: &JobId, sha256: &str) -> Option<PathBuf> {
+        check_digest(sha256).ok()?;
+        let path = blobs::whole(&self.blobs(job).ok()?, sha256);
+        path.is_file().then_some(path)
     }
+}
+
+fn missing(job: &JobId, what: String) -> Error {
+    Error::Missing { job: job.clone(), what }
 }
 
 fn ahead_of(shelf: &Shelf, id: CheckpointId) -> Option<CheckpointId> {

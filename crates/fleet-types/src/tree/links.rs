@@ -4,14 +4,14 @@
 //! is a link to `..`. Invariant: a tree in which [`leaving`] finds nothing has no link that a program
 //! can follow out of the folder, whatever is created in it later by plain names.
 
-use fleet_types::{Tree, TreeKind};
+use super::{Tree, TreeKind};
 use std::collections::HashMap;
 
 /// Links followed before a kernel gives up; beyond it a path leads nowhere.
 const HOPS: u32 = 40;
 
-/// The paths of the links that lead outside, by index into the tree's entries.
-pub(crate) fn leaving(tree: &Tree) -> Vec<usize> {
+/// The links that lead outside, by index into the tree's entries.
+pub fn leaving(tree: &Tree) -> Vec<usize> {
     let links: HashMap<&str, &str> = tree
         .entries
         .iter()
@@ -57,7 +57,7 @@ fn leaves(path: &str, links: &HashMap<&str, &str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleet_types::TreeEntry;
+    use crate::tree::TreeEntry;
 
     fn tree(links: &[(&str, &str)]) -> Tree {
         let entry = |(path, target): &(&str, &str)| TreeEntry {

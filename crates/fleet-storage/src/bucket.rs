@@ -1,0 +1,5 @@
+//! Buckets of the clouds, as the controller uses them.
+
+mod refused;
+
+pub use refused::Refused;
