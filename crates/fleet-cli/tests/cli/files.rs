@@ -43,6 +43,23 @@ fn train_asks_for_a_gpu_and_brings_its_code() {
 }
 
 #[test]
+fn train_bucket_is_train_with_a_store() {
+    let task = |name: &str| {
+        let file = examples().into_iter().find(|f| f.ends_with(name)).expect("the example");
+        let out = Stage::new().run(&["validate", &file.display().to_string(), "--json"]);
+        let document: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        document["files"][0]["tasks"][0].clone()
+    };
+    let (plain, stored) = (task("train.yaml"), task("train-bucket.yaml"));
+    assert_eq!(stored["checkpoint"]["store"], "s3://fleet-example/runs");
+    assert_eq!(stored["checkpoint"]["away"], 43_200.0);
+    assert_eq!(plain["checkpoint"]["store"], Value::Null);
+    for key in ["workdir", "run", "envs", "resources", "machine_any"] {
+        assert_eq!(stored[key], plain[key], "{key}");
+    }
+}
+
+#[test]
 fn validate_judges_every_file_it_was_given() {
     let stage = Stage::new();
     stage.file("good.yaml", "run: echo hi\n");
