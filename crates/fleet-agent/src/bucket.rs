@@ -14,6 +14,7 @@ mod folder;
 mod gcs;
 mod lanes;
 mod link;
+pub(crate) mod names;
 mod protocol;
 mod s3;
 mod sign;

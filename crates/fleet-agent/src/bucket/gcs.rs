@@ -5,7 +5,6 @@
 //! is compared with what was sent by the sum that Google tells; an object that differs is removed.
 
 use super::crc32c::Crc32c;
-use super::escape::escape;
 use super::lanes::{Lane, Lanes};
 use super::link::{At, Call, Link, RETRIES, Tried, Trouble, pause};
 use super::protocol::{Protocol, Source, conditional};
@@ -52,9 +51,8 @@ enum Progress {
 
 impl Protocol for Gcs<'_> {
     fn put(&self, key: &str, bytes: &[u8], if_absent: bool) -> Tried<()> {
-        let path = self.upload_path();
         let whole = self.link.whole(key);
-        let mut call = Call::new("POST", At::Path(&path))
+        let mut call = Call::new("POST", At::Upload(key))
             .query(&[("uploadType", "media"), ("name", &whole)])
             .header("content-type", "application/octet-stream")
             .body(Body::Bytes(bytes));
@@ -94,10 +92,9 @@ impl Protocol for Gcs<'_> {
     }
 
     fn list(&self, below: &str, after: Option<&str>) -> Tried<Page> {
-        let path = format!("/storage/v1/b/{}/o", escape(&self.link.place.bucket));
         let whole = self.link.whole(below);
         let fields = "items(name,size,updated,etag),nextPageToken";
-        let mut call = Call::new("GET", At::Path(&path)).query(&[
+        let mut call = Call::new("GET", At::Objects).query(&[
             ("prefix", &whole),
             ("maxResults", "1000"),
             ("fields", fields),
@@ -123,10 +120,6 @@ impl Protocol for Gcs<'_> {
 }
 
 impl Gcs<'_> {
-    fn upload_path(&self) -> String {
-        format!("/upload/storage/v1/b/{}/o", escape(&self.link.place.bucket))
-    }
-
     /// Piece after piece, in one lane.
     fn put_in_turn(&self, source: &Source<'_>, lanes: &Lanes) -> Tried<()> {
         let mut lane = lanes.take();
@@ -164,9 +157,8 @@ impl Gcs<'_> {
 
     /// Begins an upload; its address, which is its key as well.
     fn begin(&self, source: &Source<'_>) -> Tried<String> {
-        let path = self.upload_path();
         let whole = self.link.whole(source.key);
-        let call = Call::new("POST", At::Path(&path))
+        let call = Call::new("POST", At::Upload(source.key))
             .query(&[("uploadType", "resumable"), ("name", &whole)])
             .header("x-upload-content-type", "application/octet-stream")
             .header("x-upload-content-length", source.size.to_string())
@@ -190,7 +182,9 @@ impl Gcs<'_> {
         let end = at + length as u64;
         let call = |range: String, body| Call {
             fine: &[308],
-            ..Call::new("PUT", At::Given(session)).header("content-range", range).body(body)
+            ..Call::new("PUT", At::Given { url: session, key: source.key })
+                .header("content-range", range)
+                .body(body)
         };
         let range = format!("bytes {at}-{}/{}", end - 1, source.size);
         let outcome = self.link.send(&call(range, Body::Bytes(&lane[..length])), idle);

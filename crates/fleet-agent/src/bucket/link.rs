@@ -34,10 +34,12 @@ pub(super) enum At<'a> {
     Bucket,
     /// An object as the JSON interface of Google Cloud Storage names it.
     Object(&'a str),
-    /// A path of the server, escaped.
-    Path(&'a str),
-    /// An address that the store gave out; it needs no key.
-    Given(&'a str),
+    /// The same for an object that is to be: where it is sent.
+    Upload(&'a str),
+    /// All objects, by the same interface.
+    Objects,
+    /// An address that the store gave out for an object; it needs no key.
+    Given { url: &'a str, key: &'a str },
 }
 
 /// One request, before it has an address and a signature.
@@ -318,8 +320,10 @@ impl Link {
             StoreKind::File => "file",
         };
         let key = match at {
-            At::Key(key) | At::Object(key) => format!("/{}", self.whole(key)),
-            At::Bucket | At::Path(_) | At::Given(_) => String::new(),
+            At::Key(key) | At::Object(key) | At::Upload(key) | At::Given { key, .. } => {
+                format!("/{}", self.whole(key))
+            }
+            At::Bucket | At::Objects => String::new(),
         };
         format!("`{scheme}://{}{}`", self.place.bucket, key.escape_debug())
     }
@@ -347,7 +351,7 @@ impl Link {
         if self.place.kind == StoreKind::Azure {
             headers.push(("x-ms-version", AZURE_VERSION.into()));
         }
-        if let At::Given(url) = call.at {
+        if let At::Given { url, .. } = call.at {
             return Ok((url.to_owned(), headers));
         }
         let address = Address::of(&self.place, call.at, |key| self.whole(key));
@@ -402,8 +406,8 @@ impl Link {
     /// A call as somebody else signs it. Azure signs an object, whatever is done with it in parts.
     pub(super) fn store_call(&self, call: &Call<'_>) -> StoreCall {
         let key = match call.at {
-            At::Key(key) | At::Object(key) => key.to_owned(),
-            At::Bucket | At::Path(_) | At::Given(_) => String::new(),
+            At::Key(key) | At::Object(key) | At::Upload(key) => key.to_owned(),
+            At::Bucket | At::Objects | At::Given { .. } => String::new(),
         };
         let in_parts = self.place.kind == StoreKind::Azure && !key.is_empty();
         let query = if in_parts { Vec::new() } else { call.query.clone() };
@@ -453,7 +457,9 @@ impl Address {
         let base = if base.is_empty() { String::new() } else { format!("/{base}") };
         let in_host = matches!(place.kind, StoreKind::S3 | StoreKind::R2) && !place.path_style;
         let (host, bucket) = match at {
-            At::Path(_) | At::Given(_) | At::Object(_) => (host.to_owned(), String::new()),
+            At::Object(_) | At::Upload(_) | At::Objects | At::Given { .. } => {
+                (host.to_owned(), String::new())
+            }
             At::Key(_) | At::Bucket if in_host => {
                 (format!("{}.{host}", place.bucket), String::new())
             }
@@ -464,9 +470,10 @@ impl Address {
             At::Object(key) => {
                 format!("/storage/v1/b/{}/o/{}", escape(&place.bucket), escape(&whole(key)))
             }
-            At::Path(path) => path.to_owned(),
+            At::Objects => format!("/storage/v1/b/{}/o", escape(&place.bucket)),
+            At::Upload(_) => format!("/upload/storage/v1/b/{}/o", escape(&place.bucket)),
             At::Bucket if in_host => "/".to_owned(),
-            At::Bucket | At::Given(_) => String::new(),
+            At::Bucket | At::Given { .. } => String::new(),
         };
         Self { scheme: scheme.to_owned(), host, path: format!("{base}{bucket}{path}") }
     }
@@ -524,7 +531,7 @@ mod tests {
             ),
             (
                 place(StoreKind::Gcs, "https://storage.googleapis.com", false),
-                At::Path("/upload/storage/v1/b/bucket/o"),
+                At::Upload("k"),
                 "https://storage.googleapis.com/upload/storage/v1/b/bucket/o?x=1",
             ),
         ] {

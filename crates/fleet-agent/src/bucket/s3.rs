@@ -171,7 +171,8 @@ impl S3<'_> {
             let text = self.text(call.at, &mut answer)?;
             let mut id = None;
             let read = xml::leaves(&text, &mut |path, text| {
-                if path == "InitiateMultipartUploadResult/UploadId" {
+                // The element around it has another name on some servers.
+                if path.ends_with("/UploadId") {
                     id = Some(text.to_owned());
                 }
             });

@@ -4,9 +4,11 @@
 //! so is a request that takes longer than its size explains. No redirect is followed and no proxy is used,
 //! so a key goes to the named server alone.
 
+use super::names::Names;
 use std::io::{self, Read};
 use std::time::Duration;
 use ureq::http;
+use ureq::unversioned::transport::DefaultConnector;
 
 /// Nothing moved for this long: the store is away.
 const STALL: Duration = Duration::from_secs(30);
@@ -100,7 +102,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new() -> Self {
-        let agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -109,12 +111,12 @@ impl Wire {
             .max_idle_connections(16)
             .max_idle_connections_per_host(16)
             .max_idle_age(Duration::from_secs(8))
-            .timeout_resolve(Some(Duration::from_secs(10)))
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_per_write(Some(STALL))
-            .build()
-            .new_agent();
-        Self { agent }
+            .build();
+        Self {
+            agent: ureq::Agent::with_parts(config, DefaultConnector::default(), Names::default()),
+        }
     }
 
     /// Sends a request; the answer's status may be anything.
@@ -174,7 +176,7 @@ fn broken(error: ureq::Error) -> Broken {
     match error {
         ureq::Error::Io(e) => Broken::Passing(e.to_string()),
         ureq::Error::Timeout(what) => Broken::Passing(format!("nothing moved in time ({what})")),
-        ureq::Error::HostNotFound => Broken::Passing("its name is not known here".into()),
+        ureq::Error::HostNotFound => Broken::Passing("there is no such host".into()),
         ureq::Error::ConnectionFailed => Broken::Passing("no connection".into()),
         ureq::Error::Rustls(e) => Broken::Odd(format!("TLS: {e}")),
         ureq::Error::Http(e) => unfit(e),

@@ -9,3 +9,9 @@ mod agent {
     pub(crate) mod bucket;
     pub(crate) mod clock;
 }
+mod played;
+mod servers;
+mod stores;
+mod suite;
+mod throughput;
+mod troubles;
