@@ -5,8 +5,8 @@
 //! rename, so that a restarted agent reads either the old one or the new one.
 
 use crate::error::{Doing, Error, Result};
-use fleet_agent_api::{Notice, Slot, TaskState};
-use fleet_types::{Epoch, JobId, Timestamp};
+use fleet_agent_api::{Notice, RunSpec, Saved, Slot, TaskState};
+use fleet_types::{CheckpointId, Epoch, JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -170,12 +170,39 @@ pub(crate) struct Memory {
     /// Directories of a known layout that are whole in it.
     pub(crate) whole: Vec<String>,
     pub(crate) limits: Limits,
+    /// The newest checkpoint of this epoch in the store.
+    pub(crate) saved: Option<Saved>,
+    /// The checkpoint that this epoch began with, where it came from the store.
+    pub(crate) restored: Option<CheckpointId>,
+    /// Digest of the output that is in the store.
+    pub(crate) output: Option<String>,
+    /// Up to here the store has the task's output lines.
+    pub(crate) shipped: u64,
+    /// The outcome record is in the store.
+    pub(crate) recorded: bool,
 }
 
 /// The numbers of a `RunSpec` that outlive its start.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Limits {
     pub(crate) grace_ms: u64,
     pub(crate) quiet_ms: u64,
     pub(crate) checkpoint_limit: u64,
+    pub(crate) to_store: bool,
+    pub(crate) warning_ms: Option<u64>,
+    pub(crate) log_every_ms: Option<u64>,
+}
+
+impl Limits {
+    pub(crate) fn of(spec: &RunSpec) -> Self {
+        Self {
+            grace_ms: spec.grace_ms,
+            quiet_ms: spec.quiet_ms,
+            checkpoint_limit: spec.checkpoint_limit,
+            to_store: spec.to_store,
+            warning_ms: spec.warning_ms,
+            log_every_ms: spec.log_every_ms,
+        }
+    }
 }

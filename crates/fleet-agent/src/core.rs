@@ -3,26 +3,30 @@
 //! One thread takes events from all others and is the only writer of state, so nothing is half told. The
 //! same state goes into `Welcome` after every reconnect. Invariant: a task is started at most once an
 //! epoch; after a stop order or a notice none is started; `Settled` is said only when no process of the
-//! task is left and all that it left was published or declined.
+//! task is left and all that it left was published or declined. It never waits for the network: threads do.
+
+mod relay;
+mod saving;
 
 use crate::base::{Limits, Memory};
 use crate::checkpoint::{self, Camera, Taken};
 use crate::clock;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::notice::margin;
 use crate::offers::Offers;
-use crate::outbox::{BlobOrder, Outbox};
+use crate::outbox::Outbox;
 use crate::parcel::Parcel;
+use crate::publish::Told;
 use crate::pull;
-use crate::put::hash_of;
 use crate::session::Desk;
 use crate::supervise::{Ending, Order};
 use crate::task::{self, Running};
 use crate::watch::{self, Watch};
 use fleet_agent_api::{
-    AgentState, FromAgent, GpuSample, Invitation, Notice, PROTOCOL, RunSpec, Slot, Source,
-    StopReason, TaskEnd, TaskState, TaskStep, ToAgent, Want,
+    AgentState, FromAgent, GpuSample, Notice, PROTOCOL, RunSpec, Slot, Source, StopReason, TaskEnd,
+    TaskState, TaskStep, ToAgent,
 };
+use saving::Saving;
 use std::fs;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -48,6 +52,9 @@ pub(crate) enum Event {
     Pulled(u64, u32, Result<Parcel>),
     /// What was offered can no longer be read as it was.
     Lost(Source, String),
+    /// What came of a restore, by its ticket.
+    Restored(u64, Result<()>),
+    Told(Told),
     Noticed(Notice, Duration),
     Gpus(Vec<GpuSample>),
 }
@@ -67,12 +74,14 @@ pub(crate) struct Core {
     stop: Option<StopReason>,
     /// Last pictures that are still being taken: the checkpoint's and the output's.
     pictures: u8,
+    saving: Saving,
 }
 
 impl Core {
     /// Goes on from what is remembered.
     pub(crate) fn new(desk: Arc<Desk>, memory: Memory, wire: Wire) -> Result<Self> {
         let offers = Offers::after(memory.offered);
+        let saving = Saving::new(&desk, &memory, &wire);
         let mut core = Self {
             desk,
             memory,
@@ -85,7 +94,11 @@ impl Core {
             watch: None,
             stop: None,
             pictures: 0,
+            saving,
         };
+        if core.memory.started && !core.memory.settled {
+            core.begin_saving();
+        }
         match &core.memory.task {
             TaskState::Ended(_) if !core.memory.settled => core.last_pictures(),
             TaskState::Ended(_) => {}
@@ -119,6 +132,7 @@ impl Core {
             Event::Left(number) => {
                 if self.is_current(number) {
                     self.session = None;
+                    self.saving.store.signer.session(None);
                 }
             }
             Event::Said(number, message) => {
@@ -139,6 +153,8 @@ impl Core {
             Event::Output(parcel) => self.output(parcel),
             Event::Pulled(number, request, parcel) => self.pulled(number, request, parcel),
             Event::Lost(source, reason) => self.lost(source, reason),
+            Event::Restored(ticket, outcome) => self.restored(ticket, outcome),
+            Event::Told(told) => self.told(told),
             Event::Noticed(notice, left) => {
                 self.say(&FromAgent::Notice(notice.clone()));
                 self.memory.notice = Some(notice);
@@ -162,7 +178,7 @@ impl Core {
             placed: memory.placed.iter().map(|(slot, _)| slot.clone()).collect(),
             settled: memory.settled,
             published_at: memory.published_at,
-            saved: None,
+            saved: memory.saved.clone(),
             mounted: Vec::new(),
         };
         outbox.say(&FromAgent::Welcome {
@@ -176,9 +192,13 @@ impl Core {
         for invitation in self.offers.again() {
             outbox.say(&FromAgent::Ready(invitation));
         }
+        for message in self.saving.again() {
+            outbox.say(&message);
+        }
         if self.memory.settled {
             outbox.say(&self.settled());
         }
+        self.saving.store.signer.session(Some(Arc::clone(&outbox)));
         self.session = Some(outbox);
         self.save();
     }
@@ -204,12 +224,16 @@ impl Core {
                 });
             }
             ToAgent::Release => self.release(),
-            ToAgent::Store { .. }
-            | ToAgent::Restore { .. }
-            | ToAgent::Mount(_)
-            | ToAgent::Signed { .. }
-            | ToAgent::NotSigned { .. } => {
-                let reason = "this machine knows no store".to_owned();
+            ToAgent::Store { access } => self.saving.store.name(*access),
+            ToAgent::Restore { stored } => self.restore(stored),
+            ToAgent::Signed { request, calls } => {
+                self.saving.store.signer.answer(request, Ok(calls));
+            }
+            ToAgent::NotSigned { request, reason } => {
+                self.saving.store.signer.answer(request, Err(reason));
+            }
+            ToAgent::Mount(_) => {
+                let reason = "this machine mounts no store".to_owned();
                 self.say(&FromAgent::Refused { reason });
             }
             // Contact was noted where it was heard; the session answers the other two itself.
@@ -239,18 +263,19 @@ impl Core {
             let reason = format!("a stop was ordered before the start ({reason:?})");
             return self.say(&FromAgent::Refused { reason });
         }
+        if self.saving.is_restoring() {
+            let reason = "a checkpoint is being restored; start when it is placed".to_owned();
+            return self.say(&FromAgent::Refused { reason });
+        }
         self.memory.started = true;
-        self.memory.limits = Limits {
-            grace_ms: spec.grace_ms,
-            quiet_ms: spec.quiet_ms,
-            checkpoint_limit: spec.checkpoint_limit,
-        };
+        self.memory.limits = Limits::of(&spec);
         // Not remembered, it could be started twice.
         if let Err(e) = self.desk.base.save(&self.memory) {
             self.memory.started = false;
             return self.say(&FromAgent::Refused { reason: e.to_string() });
         }
         self.desk.shared().started = true;
+        self.begin_saving();
         let quiet = Duration::from_millis(spec.quiet_ms);
         match Watch::start(self.desk.base.checkpoint(), self.camera(), quiet, self.wire.clone()) {
             Ok(watch) => self.watch = Some(watch),
@@ -274,7 +299,8 @@ impl Core {
 
     fn camera(&self) -> Camera {
         let (base, memory) = (&self.desk.base, &self.memory);
-        let limit = memory.limits.checkpoint_limit;
+        let limits = memory.limits;
+        let limit = if limits.to_store { u64::MAX } else { limits.checkpoint_limit };
         let (folder, stage) = (base.checkpoint(), base.stage());
         Camera::new(folder, stage, limit, memory.kept.clone(), &memory.whole)
     }
@@ -289,6 +315,7 @@ impl Core {
         if reason == StopReason::Notice {
             self.tell_deadline(kill_in);
         }
+        self.saving.hurry(left);
         if let Some(running) = &mut self.running {
             let kill_in_ms = u64::try_from(kill_in.as_millis()).unwrap_or(u64::MAX);
             if let Err(e) = running.order(&Order::Stop { kill_in_ms }) {
@@ -333,6 +360,7 @@ impl Core {
         }
         self.save();
         self.say(&FromAgent::Task { state: self.memory.task.clone() });
+        self.saving.task_ended();
         if !self.is_released {
             self.last_pictures();
         }
@@ -356,109 +384,6 @@ impl Core {
         });
     }
 
-    fn checkpoint(&mut self, parcel: Parcel) {
-        let invitation = self.offers.checkpoint(parcel, self.session.is_some());
-        self.invite(invitation);
-    }
-
-    fn invite(&mut self, invitation: Option<Invitation>) {
-        self.save();
-        if let Some(invitation) = invitation {
-            self.say(&FromAgent::Ready(invitation));
-        }
-    }
-
-    fn no_checkpoint(&mut self, reason: String) {
-        let source = Source::Checkpoint(self.offers.number + 1);
-        self.say(&FromAgent::NotReady { source, reason });
-    }
-
-    fn last_checkpoint(&mut self, taken: Result<Taken>) {
-        self.pictures = self.pictures.saturating_sub(1);
-        match taken {
-            Ok(Taken::New(parcel)) => self.checkpoint(parcel),
-            Ok(Taken::Nothing | Taken::NotYet) => {}
-            Ok(Taken::TooLarge(reason)) => self.no_checkpoint(reason),
-            Err(e) => self.no_checkpoint(e.to_string()),
-        }
-        self.settle();
-    }
-
-    fn output(&mut self, parcel: Result<Parcel>) {
-        self.pictures = self.pictures.saturating_sub(1);
-        match parcel {
-            Ok(parcel) if parcel.files.is_empty() => {}
-            Ok(parcel) => {
-                let invitation = self.offers.output(parcel);
-                self.invite(Some(invitation));
-            }
-            Err(e) => {
-                let reason = e.to_string();
-                self.say(&FromAgent::NotReady { source: Source::Output, reason });
-            }
-        }
-        self.settle();
-    }
-
-    fn pulled(&mut self, number: u64, request: u32, parcel: Result<Parcel>) {
-        if !self.is_current(number) {
-            return;
-        }
-        match parcel {
-            Ok(parcel) => {
-                let invitation = self.offers.pull(request, parcel);
-                self.say(&FromAgent::Ready(invitation));
-            }
-            Err(e) => {
-                let (source, reason) = (Source::Pull(request), e.to_string());
-                self.say(&FromAgent::NotReady { source, reason });
-            }
-        }
-    }
-
-    fn want(&mut self, source: Source, blobs: &[Want]) {
-        let Some(parcel) = self.offers.want(&source) else {
-            let reason = "it is not here any more".into();
-            return self.say(&FromAgent::NotReady { source, reason });
-        };
-        match orders(&source, parcel, blobs) {
-            Ok(orders) => {
-                if let Some(session) = &self.session {
-                    session.send_blobs(&source, orders);
-                }
-            }
-            Err(e) => self.say(&FromAgent::Refused { reason: e.to_string() }),
-        }
-    }
-
-    fn close(&mut self, source: &Source, published: bool) {
-        let (parcel, next) = self.offers.close(source);
-        let Some(parcel) = parcel else { return };
-        if let Source::Checkpoint(number) = source {
-            self.memory.kept = Some(parcel.tree.digest());
-            self.memory.whole = parcel.whole.clone();
-            if published {
-                self.memory.published = Some(*number);
-                self.memory.published_at = Some(parcel.taken_at);
-            }
-        }
-        self.invite(next);
-        self.settle();
-    }
-
-    fn lost(&mut self, source: Source, reason: String) {
-        let (parcel, next) = self.offers.close(&source);
-        if parcel.is_none() {
-            return;
-        }
-        self.say(&FromAgent::NotReady { source: source.clone(), reason });
-        if let (Source::Checkpoint(_), Some(watch)) = (&source, &mut self.watch) {
-            watch.retake();
-        }
-        self.invite(next);
-        self.settle();
-    }
-
     fn settled(&self) -> FromAgent {
         let last_checkpoint = self.memory.published;
         FromAgent::Settled { last_checkpoint, log_end: self.desk.spool.end() }
@@ -467,7 +392,9 @@ impl Core {
     /// Says `Settled` when all is over, once.
     fn settle(&mut self) {
         let is_over = match self.memory.task {
-            TaskState::Ended(_) => self.pictures == 0 && !self.offers.is_open(),
+            TaskState::Ended(_) => {
+                self.pictures == 0 && !self.offers.is_open() && self.is_all_saved()
+            }
             _ => !self.memory.started,
         };
         if is_over && !self.memory.settled {
@@ -476,18 +403,4 @@ impl Core {
             self.say(&self.settled());
         }
     }
-}
-
-/// The blobs that a `Want` names, with where their bytes are.
-fn orders(source: &Source, parcel: &Parcel, blobs: &[Want]) -> Result<Vec<BlobOrder>> {
-    let find = |want: &Want| {
-        let hash = hash_of(&want.sha256);
-        let found = hash.and_then(|hash| Some((hash, parcel.files.get(&hash)?)));
-        let (hash, (path, seal)) = found.ok_or_else(|| {
-            Error::Refused(format!("{source:?} has no `{}`", want.sha256.escape_debug()))
-        })?;
-        let (source, from) = (source.clone(), want.from.min(seal.size));
-        Ok(BlobOrder { source, hash, path: path.clone(), seal: *seal, from })
-    };
-    blobs.iter().map(find).collect()
 }

@@ -153,6 +153,9 @@ impl Timers {
         if !self.core.memory.started && !self.is_ending {
             pause = pause.min(self.orphan().saturating_sub(self.silence()));
         }
+        if let Some(alone) = self.alone().filter(|_| !self.is_ending) {
+            pause = pause.min(alone.saturating_sub(self.silence()));
+        }
         if self.released_at.is_some() {
             pause = pause.min(Duration::from_millis(100));
         }
@@ -192,17 +195,29 @@ impl Timers {
             return;
         }
         let since = *self.gone_at.get_or_insert_with(Instant::now);
-        let is_heard = self.core.session.is_some() && since.elapsed() < LAST_TRANSFERS;
-        if memory.settled || !is_heard {
+        let is_wanted = self.core.session.is_some() || self.core.is_saving();
+        if memory.settled || !is_wanted || since.elapsed() >= LAST_TRANSFERS {
             self.end_machine("its life is over");
         }
     }
 
-    /// Nobody ever gave a task, and nobody calls any more.
+    /// Nobody ever gave a task, or the task is over and its outcome in the store, and nobody calls any more.
     fn watch_over_contact(&mut self) {
         if !self.core.memory.started && self.silence() >= self.orphan() {
             self.end_machine("it was given no task and nobody is in contact");
         }
+        if self.alone().is_some_and(|alone| self.silence() >= alone) {
+            self.end_machine(
+                "its task is over, the outcome is in the store and nobody is in contact",
+            );
+        }
+    }
+
+    /// How long nobody may be in contact now that the outcome is in the store.
+    fn alone(&self) -> Option<Duration> {
+        let memory = &self.core.memory;
+        let is_over = memory.settled && memory.recorded;
+        self.config.alone_ms.filter(|_| is_over).map(Duration::from_millis)
     }
 
     fn end_machine(&mut self, why: &str) {

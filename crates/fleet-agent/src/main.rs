@@ -1,14 +1,16 @@
 //! `fleet-agent`: what fleet puts on every machine it rents.
 //!
-//! It runs the task, spools its output, carries its checkpoints to the controller and gives the machine
-//! back when nobody is left who wants it. It is one static binary with threads and no runtime, because it
-//! is copied to every machine over the user's own line. Invariant: it listens on no port, holds no
-//! credential, and connects to nothing but the metadata endpoint and the end-machine call of its start
-//! configuration. `docs/specs/agent.md` tells the conversation and numbers the guarantees (AGT-1…).
+//! It runs the task, spools its output, carries its checkpoints to the controller or into the job's store and
+//! gives the machine back when nobody is left who wants it. It is one static binary with threads and no
+//! runtime, because it is copied to every machine over the user's own line. Invariant: it listens on no
+//! port, holds no credential but the job's key for its own store, in memory alone, and connects to nothing
+//! but that store, the metadata endpoint and the end-machine call of its start configuration.
+//! `docs/specs/agent.md` tells the conversation and numbers the guarantees (AGT-1…).
 
 mod attach;
 mod base;
 mod bell;
+mod bucket;
 mod checkpoint;
 mod clock;
 mod core;
@@ -17,6 +19,7 @@ mod deadman;
 mod error;
 mod gpu;
 mod health;
+mod journal;
 mod layout;
 mod lines;
 mod notice;
@@ -25,11 +28,16 @@ mod outbox;
 mod parcel;
 mod place;
 mod procs;
+mod publish;
 mod pull;
 mod put;
+mod restore;
 mod session;
+mod shards;
+mod signer;
 mod spool;
 mod start;
+mod store;
 mod supervise;
 mod task;
 mod watch;

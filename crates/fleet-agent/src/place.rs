@@ -42,7 +42,8 @@ pub(crate) fn place(base: &Base, slot: &Slot, tree: &Tree) -> Result<()> {
     let target = target(base, slot)?;
     match slot {
         Slot::Workdir | Slot::Checkpoint => {
-            let draft = base.stage().join("placing");
+            // Both may be on their way at once.
+            let draft = base.stage().join(format!("placing-{slot:?}"));
             absent(fs::remove_dir_all(&draft)).doing(|| format!("remove `{}`", draft.display()))?;
             fs::create_dir_all(&draft).doing(|| format!("create `{}`", draft.display()))?;
             lay(base, tree, &draft)?;

@@ -77,14 +77,7 @@ impl Receiver {
     }
 
     fn check(&self, slot: &Slot, tree: &Tree) -> Result<()> {
-        tree.check()?;
-        for entry in &tree.entries {
-            if let TreeKind::File { sha256, .. } = &entry.kind
-                && hash_of(sha256).is_none()
-            {
-                return Err(Error::Refused(format!("`{}` is no SHA-256", sha256.escape_debug())));
-            }
-        }
+        check_tree(tree)?;
         place::target(&self.base, slot).map(drop)
     }
 
@@ -205,6 +198,19 @@ impl Receiver {
     }
 }
 
+/// Refuses a tree that must not reach the disk.
+pub(crate) fn check_tree(tree: &Tree) -> Result<()> {
+    tree.check()?;
+    for entry in &tree.entries {
+        if let TreeKind::File { sha256, .. } = &entry.kind
+            && hash_of(sha256).is_none()
+        {
+            return Err(Error::Refused(format!("`{}` is no SHA-256", sha256.escape_debug())));
+        }
+    }
+    Ok(())
+}
+
 fn failed(slot: Slot, error: &Error) -> Answer {
     Answer::Say(FromAgent::PutFailed { slot, reason: error.to_string() })
 }
@@ -225,7 +231,7 @@ pub(crate) fn hash_of(text: &str) -> Option<Hash> {
 }
 
 /// Which blobs of a tree are not here, and from which byte. Empty files need no bytes.
-fn missing(blobs: &Path, tree: &Tree) -> Result<Vec<Want>> {
+pub(crate) fn missing(blobs: &Path, tree: &Tree) -> Result<Vec<Want>> {
     let mut here: HashMap<String, u64> = HashMap::new();
     for entry in fs::read_dir(blobs).doing(|| format!("list `{}`", blobs.display()))? {
         let entry = entry.doing(|| format!("list `{}`", blobs.display()))?;

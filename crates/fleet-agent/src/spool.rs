@@ -3,7 +3,9 @@
 //! One JSON record a line; a record's offset is the file position behind it, so a reader can begin at any
 //! offset it was told before. Invariant: lossless and in order, whoever is in contact; only when a
 //! gibibyte waits unacknowledged are lines dropped, and then the log says how many. Room below
-//! acknowledged offsets is given back by punching holes, which leaves every offset valid.
+//! acknowledged offsets is given back by punching holes, which leaves every offset valid. Where the job's
+//! store gets the output too, room is given back when both have it, and when either has it once it runs
+//! short.
 
 use crate::bell::Bell;
 use crate::clock;
@@ -20,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Unacknowledged output beyond this many bytes is dropped.
 const CAP: u64 = 1 << 30;
+/// So many bytes of it, and room is given back where either the controller or the store has them.
+const SHORT: u64 = CAP / 4 * 3;
 /// Acknowledged output is given back to the disk in steps of this many bytes.
 const FORGET: u64 = 64 << 20;
 /// A frame of records ends at this many bytes or records.
@@ -45,7 +49,10 @@ pub(crate) struct Spool {
 struct Inner {
     file: File,
     end: u64,
+    /// The controller has everything before it.
     acked: u64,
+    /// The store has everything before it, where it gets the output.
+    shipped: Option<u64>,
     forgotten: u64,
     dropped: u64,
     text: Vec<u8>,
@@ -66,7 +73,15 @@ impl Spool {
         file.set_len(end)
             .and_then(|()| file.seek(SeekFrom::Start(end)))
             .doing(|| format!("repair `{}`", path.display()))?;
-        let inner = Inner { file, end, acked: 0, forgotten: 0, dropped: 0, text: Vec::new() };
+        let inner = Inner {
+            file,
+            end,
+            acked: 0,
+            shipped: None,
+            forgotten: 0,
+            dropped: 0,
+            text: Vec::new(),
+        };
         Ok(Self { path: path.to_owned(), bell, inner: Mutex::new(inner) })
     }
 
@@ -99,13 +114,21 @@ impl Spool {
     pub(crate) fn ack(&self, offset: u64) {
         let mut inner = self.lock();
         inner.acked = inner.acked.max(offset.min(inner.end));
-        if inner.acked - inner.forgotten >= FORGET {
-            let (from, length) = (inner.forgotten, inner.acked - inner.forgotten);
-            let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            // A file system without holes keeps the bytes; offsets are the same either way.
-            let _ = fallocate(&inner.file, flags, from as i64, length as i64);
-            inner.forgotten = inner.acked;
-        }
+        inner.forget();
+    }
+
+    /// From now on the store gets the output too; it has everything up to `offset`.
+    pub(crate) fn keep_for_store(&self, offset: u64) {
+        let mut inner = self.lock();
+        inner.shipped = Some(offset.min(inner.end));
+    }
+
+    /// The store has everything up to `offset`.
+    pub(crate) fn ship(&self, offset: u64) {
+        let mut inner = self.lock();
+        let offset = offset.min(inner.end);
+        inner.shipped = inner.shipped.map(|shipped| shipped.max(offset));
+        inner.forget();
     }
 
     /// A reader that begins at `from`.
@@ -121,8 +144,24 @@ impl Spool {
 }
 
 impl Inner {
+    /// What of the spool is needed here: nothing before this.
+    fn needed(&self) -> u64 {
+        let shipped = self.shipped.unwrap_or(self.acked);
+        let both = self.acked.min(shipped);
+        if self.end - both < SHORT { both } else { self.acked.max(shipped) }
+    }
+    fn forget(&mut self) {
+        let needed = self.needed();
+        if needed.saturating_sub(self.forgotten) >= FORGET {
+            let (from, length) = (self.forgotten, needed - self.forgotten);
+            let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+            // A file system without holes keeps the bytes; offsets are the same either way.
+            let _ = fallocate(&self.file, flags, from as i64, length as i64);
+            self.forgotten = needed;
+        }
+    }
     fn add(&mut self, at: Timestamp, stream: LogStream, line: String) {
-        if self.end + self.text.len() as u64 - self.acked > CAP {
+        if self.end + self.text.len() as u64 - self.needed() > CAP {
             self.dropped += 1;
             return;
         }
@@ -185,8 +224,15 @@ impl Reader {
         self.spool.end().saturating_sub(self.cursor)
     }
 
+    /// Where the next record begins.
+    pub(crate) fn at(&self) -> u64 {
+        self.cursor
+    }
+
     /// The next records, at most a frame of them. Nothing: none are there.
     pub(crate) fn batch(&mut self) -> Result<Vec<LogRecord>> {
+        // What was given back meanwhile is a hole, and what follows it a border.
+        self.cursor = self.cursor.max(self.spool.lock().forgotten);
         let wanted = self.behind().min(self.buffer.len() as u64) as usize;
         let piece = &mut self.buffer[..wanted];
         self.file
@@ -270,5 +316,34 @@ mod tests {
         assert!(spool.lock().forgotten >= FORGET);
         spool.append(LogStream::Stdout, &mut lines(2)).unwrap();
         assert_eq!(read_all(&mut spool.reader(0).unwrap()).len(), 2, "a hole is passed over");
+    }
+
+    #[test]
+    fn with_a_store_room_waits_for_both_until_it_runs_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::open(&dir.path().join("spool"), Arc::default()).unwrap());
+        spool.keep_for_store(0);
+        // Ends and offsets alone matter here: a gibibyte need not be written.
+        let fill = |end: u64| {
+            let mut inner = spool.lock();
+            inner.file.set_len(end).unwrap();
+            inner.end = end;
+        };
+        fill(200 << 20);
+        spool.ack(200 << 20);
+        assert_eq!(spool.lock().forgotten, 0, "the store has nothing yet");
+        spool.ship(120 << 20);
+        assert_eq!(spool.lock().forgotten, 120 << 20);
+        fill(800 << 20);
+        spool.ship(800 << 20);
+        assert_eq!(spool.lock().forgotten, 200 << 20, "the controller lacks the rest");
+        fill((200 << 20) + SHORT);
+        spool.ship(900 << 20);
+        assert_eq!(spool.lock().forgotten, 900 << 20, "in the store, and room is short");
+        assert_eq!(
+            spool.reader(300 << 20).unwrap().at(),
+            900 << 20,
+            "a gap for whoever reads here"
+        );
     }
 }

@@ -8,3 +8,4 @@ mod folders;
 mod logs;
 mod rig;
 mod runs;
+mod store;
