@@ -6,7 +6,7 @@ use crate::api::{
     Account, LeftRunning, MachineAccess, ReapOptions, ReapReport, ServerStatus, Submission,
     TaskSubmission,
 };
-use crate::clock::now;
+use crate::clock::{self, Clock};
 use crate::clouds::Clouds;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -56,8 +56,12 @@ impl Controller {
         let snapshots = Arc::new(SnapshotStore::open(&home.snapshots_dir()).map_err(fail)?);
         let checkpoints = Arc::new(LocalCheckpoints::open(&home.checkpoints_dir()).map_err(fail)?);
         let agent = agent_binary(options.agent_binary)?;
+        let (stakes, known) = clock::at_stake(&*store).await?;
+        let clock = Clock::open(&home, stakes, known);
+        clock.settle(stakes).await;
         let inner = Arc::new(Inner::new(
             home,
+            clock,
             store,
             vault,
             clouds,
@@ -66,8 +70,9 @@ impl Controller {
             agent,
             options.version,
         ));
-        let controller = Self { inner, started_at: now() };
+        let controller = Self { started_at: inner.clock.now(), inner };
         controller.resume().await?;
+        tokio::spawn(clock::watch(Arc::downgrade(&controller.inner)));
         Ok(controller)
     }
 
@@ -124,7 +129,8 @@ impl Controller {
             self.has_snapshots(task)?;
         }
         let realm = self.inner.clouds.remember(&submission.account).await?;
-        let at = now();
+        self.inner.clock.before_jobs(&submission.account.realm, !self.inner.is_idle()).await;
+        let at = self.inner.clock.now();
         let mut jobs = Vec::new();
         let mut before: Option<JobId> = None;
         let mut waits = Duration::ZERO;
@@ -218,7 +224,7 @@ impl Controller {
 
     fn view(&self, record: &JobRecord) -> Result<JobView> {
         let (doc, state) = read(record)?;
-        let mut view = view_of(&self.inner.home, &doc, &state, now());
+        let mut view = view_of(&self.inner.home, &doc, &state, self.inner.clock.now());
         view.alarms = self.inner.alarms(&record.id);
         Ok(view)
     }
@@ -348,7 +354,7 @@ impl Controller {
 
     /// Ends what carries the fleet's mark and no live job owns.
     pub async fn reap(&self, account: Account, options: ReapOptions) -> Result<ReapReport> {
-        reap::run(&self.inner.home, &account, &options, self).await
+        reap::run(&self.inner.home, &account, &options, self, self.inner.clock.now()).await
     }
 
     /// How the server is.
@@ -383,7 +389,7 @@ impl Controller {
 
     /// No live job and no row to see to its end.
     pub async fn is_idle(&self) -> bool {
-        self.inner.live_jobs() == 0 && self.inner.kept_rows() == 0
+        self.inner.is_idle()
     }
 
     /// Stops working and leaves everything as it is; the next start resumes it.

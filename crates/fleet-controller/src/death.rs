@@ -1,6 +1,5 @@
 //! Rule (b) of "proof of death": not found by id, and omitted by complete listings for long enough.
 
-use crate::clock::now;
 use fleet_provider::{OwnerTag, Provider};
 use fleet_types::{InstanceId, TimeScale, Timestamp};
 use std::time::{Duration, Instant};
@@ -42,6 +41,7 @@ impl Absence {
         owner: &OwnerTag,
         instance: &InstanceId,
         scale: TimeScale,
+        now: Timestamp,
     ) -> bool {
         let listed = match provider.list(owner).await {
             Ok(listing) if listing.complete => listing,
@@ -52,9 +52,9 @@ impl Absence {
             self.seen();
             return false;
         }
-        self.missing_at.get_or_insert_with(now);
+        self.missing_at.get_or_insert(now);
         let visible = scale.span(provider.capabilities().visibility);
-        if now().since(self.launched_at) <= visible {
+        if now.since(self.launched_at) <= visible {
             // A new machine may be missing from lists: none of these counts.
             return false;
         }

@@ -1,6 +1,7 @@
 //! What every part of the controller shares.
 
 use crate::api::Account;
+use crate::clock::Clock;
 use crate::clouds::Clouds;
 use crate::home::Home;
 use crate::mail::Mail;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 /// The shared parts. Handles only; no state that a decision rests on.
 pub(crate) struct Inner {
     pub home: Home,
+    pub clock: Clock,
     pub store: Arc<dyn Store>,
     pub vault: Vault,
     pub clouds: Clouds,
@@ -47,6 +49,7 @@ impl Inner {
     #[expect(clippy::too_many_arguments, reason = "called once, at the start")]
     pub(crate) fn new(
         home: Home,
+        clock: Clock,
         store: Arc<dyn Store>,
         vault: Vault,
         clouds: Clouds,
@@ -57,6 +60,7 @@ impl Inner {
     ) -> Self {
         Self {
             home,
+            clock,
             store,
             vault,
             clouds,
@@ -100,6 +104,10 @@ impl Inner {
     pub(crate) fn kept_rows(&self) -> usize {
         lock(&self.keepers).len()
     }
+    /// No live job and no row to see to its end.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.live_jobs() == 0 && self.kept_rows() == 0
+    }
     /// Takes the reconciling of a realm, once.
     pub(crate) fn take_reconciler(&self, realm: &RealmId) -> bool {
         lock(&self.reconcilers).insert(realm.clone())
@@ -113,6 +121,19 @@ impl Inner {
             of_job.push(text.to_owned());
         }
         new
+    }
+    /// Raises an alarm that concerns every live job.
+    pub(crate) fn raise_all(&self, text: &str) {
+        let jobs: Vec<_> = lock(&self.jobs).keys().cloned().collect();
+        for job in jobs {
+            self.raise(&job, text);
+        }
+    }
+    /// Takes back the alarms of every job that start so.
+    pub(crate) fn calm_all(&self, prefix: &str) {
+        for of_job in lock(&self.alarms).values_mut() {
+            of_job.retain(|a| !a.starts_with(prefix));
+        }
     }
     /// Takes back the alarms that start so.
     pub(crate) fn calm(&self, job: &JobId, prefix: &str) {

@@ -3,7 +3,6 @@
 //! Invariant: a step's state, rows and events are committed together before any of it is acted on; work
 //! is started and stopped by comparing what the state wants with what runs, so a restart does the same.
 
-use crate::clock::now;
 use crate::contact::Contact;
 use crate::effects;
 use crate::error::Result;
@@ -44,6 +43,9 @@ pub(crate) async fn start(
     let (tx, rx) = mpsc::channel(1024);
     inner.set_mailbox(id.clone(), tx.clone());
     let journal = Journal::open(&inner.home, &id, &*inner.store).await?;
+    if let Some(newest) = journal.newest().await {
+        inner.clock.not_before(newest);
+    }
     let scene = Scene { inner: inner.clone(), doc: Arc::new(doc), mail: tx };
     let job =
         Job { scene, state, version, journal, work: HashMap::new(), launches: HashMap::new() };
@@ -99,13 +101,13 @@ impl Job {
         self.pursue();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut ticked = now();
+        let mut ticked = self.scene.now();
         while !self.state.is_finished() {
             let mail = tokio::select! {
                 mail = rx.recv() => mail,
                 _ = tick.tick() => {
-                    let slept = now().since(ticked);
-                    ticked = now();
+                    let slept = self.scene.now().since(ticked);
+                    ticked = self.scene.now();
                     if slept > NAP {
                         let slept_ms = slept.as_millis() as u64;
                         self.take(Happening::Woke { slept_ms }).await;
@@ -163,7 +165,7 @@ impl Job {
         self.answered(&happening);
         let mut pause = Duration::from_millis(100);
         loop {
-            let at = now();
+            let at = self.scene.now();
             let accrued = view(&self.scene.doc.facts, &self.state, at).cost_usd;
             let doc = self.scene.doc.clone();
             let turn = step(&doc.facts, self.state.clone(), happening.clone(), at, accrued);
@@ -308,7 +310,7 @@ impl Job {
     fn want(&mut self, want: Want) {
         if let Want::Launch { epoch, offer, not_before } = &want {
             // A create that is not due yet is not sent out to wait: after a cancel none may leave.
-            if not_before.is_none_or(|at| at <= now()) {
+            if not_before.is_none_or(|at| at <= self.scene.now()) {
                 self.launch(*epoch, *offer);
             }
             return;

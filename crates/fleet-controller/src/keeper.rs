@@ -3,14 +3,14 @@
 //! Invariant: a keeper never gives up, whatever the cloud answers and however often we restart; the row
 //! becomes final only by proof.
 
-use crate::clock::now;
 use crate::death::Absence;
 use crate::inner::Inner;
 use crate::mail::Mail;
 use fleet_lifecycle::Happening;
 use fleet_provider::{OwnerTag, Provider, ProviderError, Termination};
 use fleet_types::{
-    DeathCause, Fault, InstanceId, InstanceState, MachineRow, RowState, TimeScale, Timestamp,
+    DeathCause, Fault, Instance, InstanceId, InstanceState, MachineRow, RowState, TimeScale,
+    Timestamp,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,19 @@ pub(crate) fn keep(inner: &Arc<Inner>, row: &MachineRow) {
         Keeper { inner: inner.clone(), row }.run().await;
         inner.drop_keeper(&token);
     });
+}
+
+/// When a machine that ends or has ended stopped billing, where its cloud says.
+fn said_end(instance: &Instance) -> Option<Timestamp> {
+    match instance.state {
+        InstanceState::Stopping
+        | InstanceState::Stopped { .. }
+        | InstanceState::Terminated { .. } => instance.ended_at,
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Marked { .. }
+        | InstanceState::Unknown(_) => None,
+    }
 }
 
 struct Keeper {
@@ -85,44 +98,61 @@ impl Keeper {
         scale: TimeScale,
     ) -> Result<(), ProviderError> {
         let place = self.row.place.clone();
+        // When it stopped billing, by the cloud's own word where it gives one.
+        let mut ended = None;
         match provider.describe(id, &place).await {
             Ok(instance) => {
                 absence.seen();
                 if let InstanceState::Terminated { cause } = instance.state {
-                    let at = instance.ended_at.unwrap_or_else(now);
-                    self.accepted(at).await;
-                    self.gone(at, cause).await;
+                    self.over(instance.ended_at, cause).await;
                     return Ok(());
                 }
                 if instance.state == InstanceState::Stopping && self.is_accepted() {
                     return Ok(());
                 }
+                ended = said_end(&instance);
             }
             Err(e) if e.fault == Fault::NotFound => {
                 // Terminate anyway: a fresh machine may not be visible yet. Then count the absence.
                 let answer = provider.terminate(id, &place).await?;
                 if answer == Termination::Requested {
-                    self.accepted(now()).await;
+                    self.accepted(self.now()).await;
                 }
                 let owner = OwnerTag { fleet: self.fleet() };
-                if absence.proven(provider, &owner, id, scale).await {
+                if absence.proven(provider, &owner, id, scale, self.now()).await {
                     // It stopped billing when it went, not when we were sure of that.
-                    self.accepted(absence.since().unwrap_or_else(now)).await;
-                    self.gone(now(), DeathCause::Unsaid).await;
+                    self.accepted(absence.since().unwrap_or_else(|| self.now())).await;
+                    self.gone(self.now(), DeathCause::Unsaid).await;
                 }
                 return Ok(());
             }
             Err(e) => tracing::debug!("describing {id} while ending it: {e}"),
         }
         match provider.terminate(id, &place).await? {
-            Termination::Requested => self.accepted(now()).await,
+            Termination::Requested => self.accepted(ended.unwrap_or_else(|| self.now())).await,
             Termination::Gone => {
-                self.accepted(now()).await;
-                self.gone(now(), DeathCause::ByUser).await;
+                // Somebody was faster: the cloud knows since when.
+                let said = provider.describe(id, &place).await.ok();
+                let cause = match said.as_ref().map(|i| &i.state) {
+                    Some(InstanceState::Terminated { cause }) => *cause,
+                    Some(_) | None => DeathCause::ByUser,
+                };
+                self.over(said.as_ref().and_then(said_end).or(ended), cause).await;
             }
             Termination::NotFound => {}
         }
         Ok(())
+    }
+
+    /// It is gone for good; `ended` is the cloud's word of when.
+    async fn over(&mut self, ended: Option<Timestamp>, cause: DeathCause) {
+        let at = ended.unwrap_or_else(|| self.now());
+        self.accepted(at).await;
+        self.gone(at, cause).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     fn fleet(&self) -> fleet_types::FleetId {
@@ -169,3 +199,6 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

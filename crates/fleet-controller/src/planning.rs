@@ -6,7 +6,7 @@
 use crate::api::{
     Account, AccountLine, CheckView, PlanView, ProviderTrouble, RankedOffer, RejectedOffer,
 };
-use crate::clock::now;
+use crate::clock::wall;
 use crate::error::Result;
 use crate::home::{Home, write_private};
 use fleet_lifecycle::PlannedPlace;
@@ -213,13 +213,13 @@ async fn gather_cached(home: &Home, account: &Account, ask: &Ask, refresh: bool)
     if !refresh {
         let cached =
             std::fs::read(&path).ok().and_then(|b| serde_json::from_slice::<Cached>(&b).ok());
-        if let Some(cached) = cached.filter(|c| now().since(c.at) < lifetime && c.at <= now()) {
+        if let Some(cached) = cached.filter(|c| wall().since(c.at) < lifetime && c.at <= wall()) {
             return Gathered { offers: cached.offers, troubles: Vec::new() };
         }
     }
     let out = gather(ask, |id| connect(account.clone(), id)).await;
     if out.troubles.is_empty() {
-        let doc = Cached { at: now(), offers: out.offers.clone() };
+        let doc = Cached { at: wall(), offers: out.offers.clone() };
         let written = serde_json::to_vec(&doc).map_err(std::io::Error::other);
         if let Err(e) = written.and_then(|bytes| write_private(&path, &bytes)) {
             tracing::debug!("offers are not cached: {e}");
@@ -265,7 +265,7 @@ pub async fn plan(home: &Home, account: &Account, task: &Task, refresh: bool) ->
     providers.dedup();
     for id in providers {
         if let Ok(line) = identity_cached(home, account, id, refresh).await {
-            let end = now().plus(max_duration(task));
+            let end = wall().plus(max_duration(task));
             if let Some(at) = line.expires_at.filter(|at| *at < end) {
                 out.notes.insert(0, format!(
                     "{}'s credentials expire at {at}, before the task may end: from then on nothing can be recovered or ended there until you log in again",
@@ -290,14 +290,14 @@ async fn identity_cached(
         let cached = std::fs::read(&path).ok();
         let read = cached.and_then(|b| serde_json::from_slice::<(Timestamp, AccountLine)>(&b).ok());
         if let Some((at, line)) = read
-            && now().since(at) < Duration::from_secs(3600)
-            && at <= now()
+            && wall().since(at) < Duration::from_secs(3600)
+            && at <= wall()
         {
             return Ok(line);
         }
     }
     let line = account_line(id, &driver(account, id).await?.verify().await?);
-    if let Ok(bytes) = serde_json::to_vec(&(now(), &line))
+    if let Ok(bytes) = serde_json::to_vec(&(wall(), &line))
         && let Err(e) = write_private(&path, &bytes)
     {
         tracing::debug!("who pays is not cached: {e}");
@@ -317,7 +317,7 @@ fn account_line(provider: ProviderId, identity: &Identity) -> AccountLine {
 
 fn view(task: &Task, ask: &Ask, gathered: Gathered) -> PlanView {
     let overheads = overheads(task);
-    let ranking = rank(gathered.offers, ask, &AvoidList::default(), overheads, now());
+    let ranking = rank(gathered.offers, ask, &AvoidList::default(), overheads, wall());
     let hours = task.work.as_ref().map(|w| w.amount.as_secs_f64() / 3600.0);
     let first = ranking.candidates.first().map(|c| c.effective_usd_per_hour);
     let candidates = ranking

@@ -4,13 +4,15 @@
 //! is past its expiry or owned by no live job.
 
 use crate::api::{Account, GapReason, ReapGap, ReapItem, ReapOptions, ReapReport, ReapVerdict};
-use crate::clock::now;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::planning;
 use async_trait::async_trait;
 use fleet_provider::{Auxiliary, Leftover, OwnerTag, Provider, ProviderError, Termination};
-use fleet_types::{Fault, FleetId, Instance, Offer, OfferQuery, PlacePattern, ProviderId, Token};
+use fleet_types::{
+    Fault, FleetId, Instance, Offer, OfferQuery, PlacePattern, ProviderId, Timestamp, Token,
+};
 use std::time::Duration;
 
 /// How long a cloud may take to say what machines cost.
@@ -35,15 +37,17 @@ impl Owners for Nobody {
 
 /// Reaps with nothing but credentials: no job owns anything here.
 pub async fn reap(home: &Home, account: &Account, options: &ReapOptions) -> Result<ReapReport> {
-    run(home, account, options, &Nobody).await
+    let now = clock::of_command(home, &account.realm).await;
+    run(home, account, options, &Nobody, now).await
 }
 
-/// Reaps what `owners` does not hold.
+/// Reaps what `owners` does not hold; what is past its expiry is so by `now`.
 pub(crate) async fn run(
     home: &Home,
     account: &Account,
     options: &ReapOptions,
     owners: &dyn Owners,
+    now: Timestamp,
 ) -> Result<ReapReport> {
     let fleet = match &options.fleet {
         None => home.fleet_id().clone(),
@@ -62,7 +66,7 @@ pub(crate) async fn run(
         let owner = &owner;
         async move {
             let answer = match planning::driver(account, *id).await {
-                Ok(driver) => one(&*driver, owner, options, owners).await,
+                Ok(driver) => one(&*driver, owner, options, owners, now).await,
                 Err(e) => Err(e),
             };
             (*id, answer)
@@ -121,6 +125,7 @@ async fn one(
     owner: &OwnerTag,
     options: &ReapOptions,
     owners: &dyn Owners,
+    now: Timestamp,
 ) -> std::result::Result<ReapReport, ProviderError> {
     let (listing, provider) = (driver.list(owner).await?, driver.id());
     let unanswered = |message| ReapGap { provider, reason: GapReason::Unanswered, message };
@@ -131,7 +136,7 @@ async fn one(
         if instance.state.is_gone() || instance.fleet.as_deref() != Some(owner.fleet.as_str()) {
             continue;
         }
-        let item = machine(driver, &instance, options, owners).await;
+        let item = machine(driver, &instance, options, owners, now).await;
         kept |= matches!(item.verdict, ReapVerdict::Kept | ReapVerdict::Failed);
         out.items.push(item);
     }
@@ -225,8 +230,9 @@ async fn machine(
     instance: &Instance,
     options: &ReapOptions,
     owners: &dyn Owners,
+    now: Timestamp,
 ) -> ReapItem {
-    let expired = instance.expires_at.is_some_and(|at| at <= now());
+    let expired = instance.expires_at.is_some_and(|at| at <= now);
     let owned = match &instance.token {
         Some(token) => owners.holds(token).await,
         None => None,

@@ -4,12 +4,13 @@
 //! complete listings count, and only what carries exactly our fleet id is touched.
 
 use crate::api::Account;
-use crate::clock::now;
 use crate::inner::Inner;
 use crate::keeper;
 use fleet_provider::{Listing, OwnerTag, Provider};
 use fleet_store::Store;
-use fleet_types::{DeathCause, Instance, MachineRow, Realm, RealmId, RowState, TimeScale};
+use fleet_types::{
+    DeathCause, Instance, MachineRow, Realm, RealmId, RowState, TimeScale, Timestamp,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,8 @@ async fn look(
     }
     let Some(token) = &instance.token else { return };
     let Ok(row) = inner.store.row(token).await else { return };
-    let age = now().since(instance.launched_at.unwrap_or_else(now));
+    let now = inner.clock.now();
+    let age = now.since(instance.launched_at.unwrap_or(now));
     let old = age > scale.span(provider.capabilities().visibility);
     let orphan = match &row {
         // No row: another machine's home may hold it; only age tells that nobody is about to.
@@ -92,7 +94,7 @@ pub(crate) async fn resume(inner: &Arc<Inner>) -> crate::error::Result<()> {
         let record = inner.store.job(&row.job).await?;
         let ended = record.is_none_or(|r| r.finished);
         if ended && row.state == RowState::Live {
-            row.state = RowState::Ending { since: now(), accepted_at: None };
+            row.state = RowState::Ending { since: inner.clock.now(), accepted_at: None };
             inner.store.put_row(row.clone()).await?;
         }
         if ended && matches!(row.state, RowState::Intent | RowState::Unknown { .. }) {
@@ -143,8 +145,9 @@ async fn look_for(
     match listing.instances.iter().find(|i| i.token.as_ref() == Some(&row.token)) {
         Some(instance) => {
             row.instance = Some(instance.id.clone());
-            row.launched_at = instance.launched_at.or(Some(now()));
-            row.state = RowState::Ending { since: now(), accepted_at: None };
+            let now = inner.clock.now();
+            row.launched_at = instance.launched_at.or(Some(now));
+            row.state = RowState::Ending { since: now, accepted_at: None };
         }
         None => {
             let window = scale.span(provider.capabilities().visibility);
@@ -166,7 +169,7 @@ pub(crate) async fn after_job(inner: &Arc<Inner>, account: &Account) {
         return;
     }
     if crate::sandbox::finished(&account.realm).await {
-        bury_realm(&*inner.store, &account.realm).await;
+        bury_realm(&*inner.store, &account.realm, inner.clock.now()).await;
     }
 }
 
@@ -174,12 +177,12 @@ async fn others_live(store: &dyn Store, realm: &RealmId) -> bool {
     store.jobs(true).await.is_ok_and(|jobs| jobs.iter().any(|j| j.realm == *realm && !j.finished))
 }
 
-async fn bury_realm(store: &dyn Store, realm: &Realm) {
+async fn bury_realm(store: &dyn Store, realm: &Realm, now: Timestamp) {
     let id = realm.id();
     let Ok(rows) = store.live_rows().await else { return };
     for mut row in rows.into_iter().filter(|r| r.realm == id) {
-        row.ended_at = row.ended_at.or(Some(now()));
-        row.state = RowState::Gone { at: now(), cause: DeathCause::ByUser };
+        row.ended_at = row.ended_at.or(Some(now));
+        row.state = RowState::Gone { at: now, cause: DeathCause::ByUser };
         if let Err(e) = store.put_row(row).await {
             tracing::warn!("a row of an ended sandbox: {e}");
         }

@@ -4,6 +4,7 @@ use crate::inner::Inner;
 use crate::mail::Mail;
 use crate::record::JobDoc;
 use fleet_lifecycle::Happening;
+use fleet_types::Timestamp;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -21,6 +22,10 @@ impl Scene {
         if self.mail.send(Mail::Happened(happening)).await.is_err() {
             tracing::debug!(job = %self.doc.facts.id, "a report came after the job's end");
         }
+    }
+    /// The time that the job goes by.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
     /// A waiting span, scaled.
     pub(crate) fn secs(&self, seconds: f64) -> std::time::Duration {

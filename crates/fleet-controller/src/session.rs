@@ -8,7 +8,6 @@ mod reach;
 mod relay;
 mod talk;
 
-use crate::clock::now;
 use crate::contact::Contact;
 use crate::journal::Journal;
 use crate::mail::Pull;
@@ -134,7 +133,7 @@ impl SessionScene {
         let epoch = self.attempt.borrow().epoch;
         if !silent.told {
             silent.told = true;
-            let since = now().minus(silent.shown);
+            let since = self.scene.now().minus(silent.shown);
             self.scene.tell(Happening::Silent { epoch, since }).await;
         }
         if silent.readmitted.is_none_or(|at| at.elapsed() >= READMIT) {

@@ -28,7 +28,17 @@ pub(crate) fn read(
     let spot = instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot);
     let tags = instance.tags();
     let state = state(instance, request);
-    let ended_at = state.task_is_dead().then(|| ended_at(instance, request)).flatten();
+    let ended_at = match state {
+        // It bills no more, by the instance's own word; the request's last word may be an older one.
+        InstanceState::Stopping => instance.state_transition_reason().and_then(transition_time),
+        InstanceState::Stopped { .. } | InstanceState::Terminated { .. } => {
+            ended_at(instance, request)
+        }
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Marked { .. }
+        | InstanceState::Unknown(_) => None,
+    };
     Some(Instance {
         id: InstanceId::new(id),
         place: Place {
@@ -226,6 +236,12 @@ mod tests {
         let ended =
             read("r", &by_cloud, Some(&request("instance-terminated-no-capacity"))).unwrap();
         assert_eq!(ended.ended_at, Some(marked));
+        let stopping = machine("shutting-down", "", "User initiated (2026-01-02 04:00:00 GMT)");
+        let stopping = read("r", &stopping, Some(&request("fulfilled"))).unwrap();
+        assert_eq!(stopping.ended_at, Timestamp::parse("2026-01-02T04:00:00Z"));
+        let wordless =
+            read("r", &machine("shutting-down", "", ""), Some(&request("fulfilled"))).unwrap();
+        assert_eq!(wordless.ended_at, None, "a request's last word is no end");
         let running =
             read("r", &machine("running", "", "x (2026-01-02 04:00:00 GMT)"), None).unwrap();
         assert_eq!(running.ended_at, None);

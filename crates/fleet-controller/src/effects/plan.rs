@@ -1,6 +1,5 @@
 //! Asks the clouds anew, ranks, reports.
 
-use crate::clock::now;
 use crate::planning;
 use crate::scene::Scene;
 use fleet_lifecycle::{Happening, JobState};
@@ -32,7 +31,7 @@ pub(crate) async fn run(scene: Scene, round: u32, state: JobState) {
         // Read anew next time: the user may log in meanwhile.
         scene.inner.clouds.forget(&facts.realm, trouble.provider).await;
     }
-    let ranking = rank(gathered.offers, &ask, &state.avoid, planning::overheads(task), now());
+    let ranking = rank(gathered.offers, &ask, &state.avoid, planning::overheads(task), scene.now());
     let mut reasons = grouped(&ranking.rejected);
     reasons
         .extend(gathered.troubles.iter().map(|t| format!("{}: {}", t.provider.title(), t.message)));

@@ -3,7 +3,6 @@
 //! The liveness table of reliability.md C2, provider column. Invariant: only the cloud's explicit word, or
 //! rule (b) of "proof of death", makes a machine dead; an error, an odd state or one 404 changes nothing.
 
-use crate::clock::now;
 use crate::contact::Contact;
 use crate::death::Absence;
 use crate::scene::Scene;
@@ -44,12 +43,13 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
                 }
                 match instance.state {
                     InstanceState::Stopped { cause } | InstanceState::Terminated { cause } => {
-                        let at = instance.ended_at.unwrap_or_else(now);
+                        let at = instance.ended_at.unwrap_or_else(|| scene.now());
                         return scene.tell(Happening::Dead { epoch, cause, at }).await;
                     }
                     InstanceState::Marked { at } if !noticed => {
                         noticed = true;
-                        let deadline = at.unwrap_or_else(|| now().plus(Duration::from_secs(120)));
+                        let deadline =
+                            at.unwrap_or_else(|| scene.now().plus(Duration::from_secs(120)));
                         let source = format!("{} (seen from outside)", id.title());
                         scene.tell(Happening::Notice { epoch, source, deadline }).await;
                     }
@@ -74,9 +74,18 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
             Err(e) if e.fault == Fault::NotFound => {
                 let owner = OwnerTag { fleet: facts.fleet.clone() };
                 if let Ok(provider) = scene.inner.clouds.get(&facts.realm, id).await
-                    && absence.proven(&*provider, &owner, &attempt.instance, facts.time_scale).await
+                    && absence
+                        .proven(
+                            &*provider,
+                            &owner,
+                            &attempt.instance,
+                            facts.time_scale,
+                            scene.now(),
+                        )
+                        .await
                 {
-                    let (cause, at) = (DeathCause::Unsaid, absence.since().unwrap_or_else(now));
+                    let at = absence.since().unwrap_or_else(|| scene.now());
+                    let cause = DeathCause::Unsaid;
                     return scene.tell(Happening::Dead { epoch, cause, at }).await;
                 }
             }

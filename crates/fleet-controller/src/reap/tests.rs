@@ -121,7 +121,24 @@ fn offer(zone: &str, market: Market, dollars: f64) -> Offer {
 async fn look(cloud: &Cloud, dry_run: bool) -> ReapReport {
     let owner = OwnerTag { fleet: FleetId::new(OURS) };
     let options = ReapOptions { dry_run, ..ReapOptions::default() };
-    one(cloud, &owner, &options, &Nobody).await.unwrap()
+    one(cloud, &owner, &options, &Nobody, Timestamp::from_millis(2_000)).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_past_its_expiry_is_so_by_the_given_time() {
+    let expires_at = Timestamp::from_millis(5_000);
+    let owner = OwnerTag { fleet: FleetId::new(OURS) };
+    let options = ReapOptions { expired: true, ..ReapOptions::default() };
+    for (now, verdict) in [(4_999, ReapVerdict::Kept), (5_000, ReapVerdict::Ended)] {
+        let machine = machine_of(OURS, "i-1", "a");
+        let instances = vec![Instance { expires_at: Some(expires_at), ..machine }];
+        let cloud = Cloud { instances, ..Cloud::default() };
+        let now = Timestamp::from_millis(now);
+        let found = one(&cloud, &owner, &options, &Nobody, now).await.unwrap();
+        assert_eq!(found.items[0].verdict, verdict, "{now}");
+        let ended = cloud.ended.lock().unwrap().len();
+        assert_eq!(ended, usize::from(verdict == ReapVerdict::Ended));
+    }
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn start(
     caps: &Capabilities,
 ) -> Result<(), Parting> {
     let facts = &scene.doc.facts;
-    let life = facts.expires_at.since(crate::clock::now());
+    let life = facts.expires_at.since(scene.now());
     let config = AgentConfig {
         protocol: PROTOCOL,
         fleet: facts.fleet.clone(),

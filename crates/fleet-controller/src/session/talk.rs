@@ -8,23 +8,24 @@ use super::put::{BlobSource, send_blobs};
 use super::reach::Reached;
 use super::relay::{Relay, sizes};
 use super::{Parting, SessionScene};
-use crate::clock::now;
 use crate::mail::Pull;
 use bytes::Bytes;
 use fleet_agent_api::{
     AgentState, Decoder, Frame, FromAgent, PROTOCOL, Slot, Source, StopOrder, StopReason,
-    TaskState, ToAgent, Want, encode_message,
+    TaskState, TaskStep, ToAgent, Want, encode_message,
 };
 use fleet_lifecycle::{Happening, SessionGoal, StopKind};
 use fleet_storage::{CheckpointStore, RelayStore};
-use fleet_types::{CheckpointId, Epoch, EventBody, Tree};
+use fleet_types::{CheckpointId, Epoch, EventBody, Timestamp, Tree};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+mod acks;
 mod take;
 
+use acks::Acks;
 use take::{exit, note, tell_notice};
 
 /// Contact is shown to the agent this often.
@@ -71,7 +72,7 @@ struct Talk {
     stop_asked: bool,
     pulls: HashMap<u32, Pull>,
     next_pull: u32,
-    acked: u64,
+    acks: Acks,
     /// The agent is settled; its log ends there.
     settled: Option<u64>,
     /// Transfers to the machine that broke off.
@@ -99,7 +100,7 @@ impl Talk {
             stop_asked: false,
             pulls: HashMap::new(),
             next_pull: 0,
-            acked: 0,
+            acks: Acks::default(),
             settled: None,
             failed: mpsc::channel(4),
         }
@@ -110,7 +111,7 @@ impl Talk {
         R: tokio::io::AsyncRead + Unpin,
     {
         let facts = s.scene.doc.facts.clone();
-        let log_from = s.journal.log_offset(self.epoch);
+        let log_from = s.journal.log_offset(self.epoch).await;
         let hello =
             ToAgent::Hello { protocol: PROTOCOL, job: facts.id, epoch: self.epoch, log_from };
         if let Err(p) = self.say(&hello).await {
@@ -142,6 +143,7 @@ impl Talk {
                     Err(_) => Err(Parting::Lost("no longer wanted".into())),
                 },
                 Some(pull) = s.pulls.recv() => self.pull(pull).await,
+                durable = self.acks.durable() => self.acknowledge(s, durable).await,
                 Some(why) = self.failed.1.recv() => {
                     Err(Parting::Lost(format!("files could not be sent: {why}")))
                 }
@@ -287,11 +289,11 @@ impl Talk {
     /// Reports that all is home, once every line is: the machine may be ended after that.
     async fn settle(&mut self, s: &SessionScene) -> Result<(), Parting> {
         let Some(log_end) = self.settled else { return Ok(()) };
-        if s.journal.log_offset(self.epoch) < log_end {
+        if s.journal.log_offset(self.epoch).await < log_end {
             return Ok(());
         }
         self.settled = None;
-        s.journal.sync().map_err(|e| Parting::Lost(e.to_string()))?;
+        s.journal.sync().await.map_err(|e| Parting::Lost(e.to_string()))?;
         s.scene.tell(Happening::Settled { epoch: self.epoch }).await;
         Ok(())
     }
@@ -361,7 +363,7 @@ impl Talk {
                     StopKind::Cancel => StopReason::Cancel,
                     StopKind::Limit => StopReason::Limit,
                 };
-                let within_ms = Some(until.since(now()).as_millis() as u64);
+                let within_ms = Some(until.since(s.scene.now()).as_millis() as u64);
                 self.say(&ToAgent::Stop(StopOrder { reason, within_ms })).await
             }
             SessionGoal::Stop { .. } => Ok(()),
@@ -395,20 +397,29 @@ impl Talk {
         }
         match state {
             TaskState::Idle => {}
-            TaskState::Active { since, .. } => {
-                let restored = self.restored.take();
-                s.scene.tell(Happening::Started { epoch, at: since, restored }).await;
-                let instance = s.attempt.borrow().instance.clone();
-                crate::sandbox::running(&s.scene, &instance).await;
+            TaskState::Active { step, since, .. } => {
+                self.tell_step(s, step, since).await;
+                if step == TaskStep::Run {
+                    let instance = s.attempt.borrow().instance.clone();
+                    crate::sandbox::running(&s.scene, &instance).await;
+                }
             }
             TaskState::Ended(end) => {
-                // A task that ended between two connections also started.
-                let restored = self.restored.take();
-                s.scene.tell(Happening::Started { epoch, at: end.at, restored }).await;
+                // A task that ended between two connections also began.
+                self.tell_step(s, end.step, end.at).await;
                 s.scene.tell(Happening::Exited { epoch, exit: exit(&end) }).await;
             }
         }
         Ok(())
+    }
+
+    async fn tell_step(&mut self, s: &SessionScene, step: TaskStep, at: Timestamp) {
+        let (epoch, restored) = (self.epoch, self.restored.take());
+        let told = match step {
+            TaskStep::Setup => Happening::Begun { epoch, at, restored },
+            TaskStep::Run => Happening::Started { epoch, at, restored },
+        };
+        s.scene.tell(told).await;
     }
 
     async fn say(&self, message: &ToAgent) -> Result<(), Parting> {

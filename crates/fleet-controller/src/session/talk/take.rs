@@ -3,8 +3,7 @@
 //! Invariant: a line is acknowledged only when it is durable here, and a transfer is called published only
 //! when it is.
 
-use super::Talk;
-use crate::clock::now;
+use super::{Talk, acks};
 use crate::mail::Pull;
 use crate::session::relay::Arrived;
 use crate::session::{Parting, SessionScene};
@@ -33,16 +32,20 @@ impl Talk {
                 }),
             })
             .collect();
-        let lost = |e: crate::Error| Parting::Lost(e.to_string());
-        s.journal.write_lines(&events).map_err(lost)?;
-        self.settle(s).await?;
-        // An acknowledged line must survive a power loss; a sync for every few lines is enough.
-        if last >= self.acked + (64 << 10) || self.acked == 0 {
-            s.journal.sync().map_err(lost)?;
-            self.acked = last;
-            return self.say(&ToAgent::LogAck { offset: last }).await;
-        }
-        Ok(())
+        s.journal.write_lines(events).await.map_err(|e| Parting::Lost(e.to_string()))?;
+        self.acks.wrote(last, || sync(s));
+        self.settle(s).await
+    }
+
+    /// Lines are durable: the agent may forget them. What was written meanwhile is synced next.
+    pub(super) async fn acknowledge(
+        &mut self,
+        s: &SessionScene,
+        durable: crate::error::Result<u64>,
+    ) -> Result<(), Parting> {
+        let offset = durable.map_err(|e| Parting::Lost(e.to_string()))?;
+        self.acks.go_on(|| sync(s));
+        self.say(&ToAgent::LogAck { offset }).await
     }
 
     pub(super) async fn ready(
@@ -121,6 +124,11 @@ impl Talk {
     }
 }
 
+fn sync(s: &SessionScene) -> acks::Sync {
+    let journal = s.journal.clone();
+    tokio::spawn(async move { journal.sync().await })
+}
+
 pub(super) fn exit(end: &TaskEnd) -> Exit {
     Exit {
         code: end.code.or(end.signal.map(|s| 128 + s)).unwrap_or(1),
@@ -135,14 +143,14 @@ pub(super) fn exit(end: &TaskEnd) -> Exit {
 pub(super) async fn tell_notice(s: &SessionScene, epoch: Epoch, notice: Notice) {
     // The machine's clock is not ours: what counts is how long it had when it saw the notice.
     let Notice { source, deadline, seen_at } = notice;
-    let deadline = now().plus(deadline.since(seen_at));
+    let deadline = s.scene.now().plus(deadline.since(seen_at));
     s.scene.tell(Happening::Notice { epoch, source, deadline }).await;
 }
 
 /// An event that belongs to no step.
 pub(super) async fn note(s: &SessionScene, body: EventBody) {
     let job = s.scene.doc.facts.id.clone();
-    let event = Event { at: now(), job_id: job.clone(), body };
+    let event = Event { at: s.scene.now(), job_id: job.clone(), body };
     let store = &*s.scene.inner.store;
     if let Err(e) = store.append(vec![event]).await {
         tracing::warn!(%job, "an event is lost: {e}");
