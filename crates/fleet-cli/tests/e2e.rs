@@ -20,6 +20,8 @@ mod cancel;
 mod capacity;
 #[path = "e2e/check.rs"]
 mod check;
+#[path = "e2e/clouds.rs"]
+mod clouds;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/machines.rs"]

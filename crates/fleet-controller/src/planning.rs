@@ -60,7 +60,7 @@ pub(crate) fn ask(task: &Task) -> Ask {
     if task.secrets.values().any(|s| !s.allow_untrusted) {
         filter.min_trust = filter.min_trust.max(Some(Trust::Semi));
     }
-    let queries = task
+    let queries: Vec<OfferQuery> = task
         .resources
         .alternatives
         .iter()
@@ -75,7 +75,26 @@ pub(crate) fn ask(task: &Task) -> Ask {
             filter: filter.clone(),
         })
         .collect();
-    Ask { queries, ordered: task.resources.ordered, markets, disk_gib: disk_gib(task) }
+    let ordered = task.resources.ordered;
+    let queries = if ordered { queries } else { joined(queries) };
+    Ask { queries, ordered, markets, disk_gib: disk_gib(task) }
+}
+
+/// Alternatives that differ in their GPUs alone are one question to a cloud: calls are few a minute.
+fn joined(queries: Vec<OfferQuery>) -> Vec<OfferQuery> {
+    let mut out: Vec<OfferQuery> = Vec::new();
+    for query in queries {
+        let same = |q: &&mut OfferQuery| {
+            let gpus = !q.accelerators.is_empty() && !query.accelerators.is_empty();
+            let rest = OfferQuery { accelerators: q.accelerators.clone(), ..query.clone() };
+            gpus && **q == rest
+        };
+        match out.iter_mut().find(same) {
+            Some(earlier) => earlier.accelerators.extend(query.accelerators),
+            None => out.push(query),
+        }
+    }
+    out
 }
 
 /// What interruptions cost this task.
@@ -415,4 +434,34 @@ fn credentials_hint(id: ProviderId) -> String {
         "log in with {}'s own tool, or set its API key in the environment; `crates/fleet-provider-{id}/README.md` lists where credentials are looked for",
         id.title()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_types::{Accelerator, AcceleratorRequest};
+
+    fn query(gpu: Option<&str>, kind: Option<&str>) -> OfferQuery {
+        let named = |name| AcceleratorRequest::Named(Accelerator::new(name, 1));
+        OfferQuery {
+            accelerators: gpu.map(named).into_iter().collect(),
+            instance_type: kind.map(str::to_owned),
+            ..OfferQuery::default()
+        }
+    }
+
+    #[test]
+    fn alternatives_that_differ_in_their_gpus_alone_are_one_question() {
+        let any = [query(Some("T4"), None), query(Some("L4"), None), query(Some("A10"), None)];
+        let one = joined(any.to_vec());
+        assert_eq!(one.len(), 1);
+        assert_eq!(one[0].accelerators.len(), 3);
+        let apart = vec![
+            query(Some("T4"), None),
+            query(Some("T4"), Some("g4dn.xlarge")),
+            query(None, None),
+            OfferQuery { disk_gib: 9, ..query(Some("L4"), None) },
+        ];
+        assert_eq!(joined(apart.clone()), apart, "they ask for different things");
+    }
 }

@@ -19,6 +19,8 @@ pub fn drivers() -> &'static [ProviderId] {
     &[
         #[cfg(feature = "aws")]
         ProviderId::Aws,
+        #[cfg(feature = "lambda")]
+        ProviderId::Lambda,
         #[cfg(feature = "vast")]
         ProviderId::Vast,
     ]
@@ -63,6 +65,12 @@ async fn driver(
         ProviderId::Aws => {
             use fleet_provider_aws::{AwsConfig, connect};
             Ok(Arc::new(connect(AwsConfig { endpoint, environment, time_scale }).await?))
+        }
+        #[cfg(feature = "lambda")]
+        ProviderId::Lambda => {
+            use fleet_provider_lambda::{DEFAULT_ENDPOINT, LambdaConfig, LambdaProvider};
+            let endpoint = endpoint.api.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+            Ok(Arc::new(LambdaProvider::new(LambdaConfig { endpoint, environment, time_scale })?))
         }
         #[cfg(feature = "vast")]
         ProviderId::Vast => {

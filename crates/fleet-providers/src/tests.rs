@@ -19,6 +19,7 @@ fn realm(sandbox: bool, scale: f64, api: Option<&str>) -> Realm {
 fn environment(key: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("VAST_API_KEY".to_owned(), key.to_owned()),
+        ("LAMBDA_API_KEY".to_owned(), key.to_owned()),
         ("AWS_ACCESS_KEY_ID".to_owned(), "AKIAIOSFODNN7EXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY".to_owned(), "secret-123456".to_owned()),
     ])

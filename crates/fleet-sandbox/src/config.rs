@@ -29,6 +29,8 @@ pub struct Config {
 pub struct Endpoints {
     pub aws: String,
     pub vast: String,
+    #[serde(default)]
+    pub lambda: String,
 }
 
 /// What `state.json` says while a sandbox runs.
@@ -54,10 +56,20 @@ pub struct State {
 pub(crate) const AWS_KEY_PREFIX: &str = "AKIASANDBOX";
 
 /// The credentials that `env` hands out.
-pub const DUMMY_CREDENTIALS: [&str; 3] = [
+pub const DUMMY_CREDENTIALS: [&str; 4] = [
     "AKIASANDBOX000000000",
     "sandbox/dummy/secret/of/no/account/at/all",
     "vast-sandbox-dummy-key-00000000000000000000000000000000000000000",
+    "lambda-sandbox-dummy-key-0000000000000000000000000000000000000000",
+];
+
+/// The variables in which they are handed out: those of fleet and of the clouds' own clients.
+pub const DUMMY_ENVIRONMENT: [(&str, &str); 5] = [
+    ("AWS_ACCESS_KEY_ID", DUMMY_CREDENTIALS[0]),
+    ("AWS_SECRET_ACCESS_KEY", DUMMY_CREDENTIALS[1]),
+    ("VAST_API_KEY", DUMMY_CREDENTIALS[2]),
+    ("LAMBDA_API_KEY", DUMMY_CREDENTIALS[3]),
+    ("LAMBDA_CLOUD_API_TOKEN", DUMMY_CREDENTIALS[3]),
 ];
 
 /// Whether `text` is a credential that means nothing outside a sandbox.
@@ -86,25 +98,25 @@ pub fn state(dir: &Path) -> Option<State> {
 pub fn env(state: &State) -> Vec<(String, String)> {
     let aws = state.endpoints.aws.as_str();
     let vast = state.endpoints.vast.as_str();
-    [
+    let lambda = state.endpoints.lambda.as_str();
+    let own = [
         ("FLEET_AWS_ENDPOINT", aws),
         ("AWS_ENDPOINT_URL", aws),
         ("AWS_ENDPOINT_URL_EC2", aws),
-        ("AWS_ACCESS_KEY_ID", DUMMY_CREDENTIALS[0]),
-        ("AWS_SECRET_ACCESS_KEY", DUMMY_CREDENTIALS[1]),
         ("AWS_REGION", "us-east-1"),
         // The aws command line of the first generation knows only this one.
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("FLEET_VAST_ENDPOINT", vast),
         ("VAST_URL", vast),
-        ("VAST_API_KEY", DUMMY_CREDENTIALS[2]),
+        ("FLEET_LAMBDA_ENDPOINT", lambda),
+        ("LAMBDA_CLOUD_BASE_URL", lambda),
         ("FLEET_SSH_PORT", &state.ssh_port.to_string()),
         ("FLEET_TIME_SCALE", &state.time_scale.factor().to_string()),
         ("FLEET_SANDBOX_CONTROL", &state.control),
-    ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-    .to_vec()
+    ];
+    let all = own.iter().chain(&DUMMY_ENVIRONMENT);
+    all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 /// Start time of a live process in the kernel's ticks; `Some(0)` where the system keeps no /proc.
@@ -150,7 +162,11 @@ mod tests {
             scenario: "default".into(),
             time_scale: TimeScale::default(),
             one_shot: false,
-            endpoints: Endpoints { aws: "http://127.0.0.1:1".into(), vast: "x".into() },
+            endpoints: Endpoints {
+                aws: "http://127.0.0.1:1".into(),
+                vast: "x".into(),
+                lambda: "y".into(),
+            },
             control: "http://127.0.0.1:2".into(),
             ssh_port: 3,
         };

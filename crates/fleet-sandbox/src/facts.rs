@@ -1,14 +1,15 @@
 //! What the clouds sell: compact tables of plausible facts, one module a cloud.
 //!
-//! Invariant: for every GPU count that both clouds sell, the cheapest AWS spot place is cheaper than
-//! any Vast machine (a test holds it), so that the cloud that gives a notice is tried first.
+//! Invariant: for every GPU count that AWS and another cloud sell, the cheapest AWS spot place is cheaper
+//! than anything of the other (a test holds it), so that the cloud that gives a notice is tried first.
 
 pub(crate) mod aws;
+pub(crate) mod lambda;
 pub(crate) mod vast;
 
 #[cfg(test)]
 mod tests {
-    use super::{aws, vast};
+    use super::{aws, lambda, vast};
 
     #[test]
     fn the_tables_are_as_wide_as_promised() {
@@ -21,20 +22,42 @@ mod tests {
         }
     }
 
+    /// GPU, number and dollars an hour of everything that the other clouds sell, at its cheapest.
+    fn others(seed: u64) -> Vec<(&'static str, u32, f64)> {
+        let vast = vast::machines(seed);
+        let vast = vast.iter().map(|m| (m.gpu.name, m.num_gpus, m.min_bid.dollars()));
+        let lambda = lambda::TYPES.iter().map(|t| (t.gpu, t.gpus, f64::from(t.cents) / 100.0));
+        vast.chain(lambda).collect()
+    }
+
     #[test]
-    fn where_both_clouds_sell_a_gpu_aws_spot_is_cheapest_by_a_tenth() {
+    fn where_aws_and_another_sell_a_gpu_aws_spot_is_cheapest_by_a_tenth() {
+        let mut shared = std::collections::BTreeSet::new();
         for seed in 0..50 {
-            for m in vast::machines(seed) {
+            for (gpu, n, dollars) in others(seed) {
                 let rival = aws::TYPES
                     .iter()
-                    .filter(|t| t.gpu == m.gpu.name && t.gpus == m.num_gpus)
+                    .filter(|t| t.gpu == gpu && t.gpus == n)
                     .flat_map(|t| t.zones().into_iter().map(|z| t.spot_level(z, seed).dollars()))
                     .fold(f64::INFINITY, f64::min);
                 if rival.is_finite() {
-                    let (x, n) = (m.min_bid.dollars(), m.num_gpus);
-                    assert!(rival * 1.1 < x, "{} x{n}: aws {rival}, vast {x}", m.gpu.name);
+                    shared.insert((gpu, n));
+                    assert!(rival * 1.1 < dollars, "{gpu} x{n}: aws {rival}, other {dollars}");
                 }
             }
+        }
+        assert!(shared.len() >= 8, "{shared:?}");
+    }
+
+    #[test]
+    fn lambda_is_as_wide_as_promised_and_has_three_sure_regions_of_each_type() {
+        let gpus: std::collections::BTreeSet<_> =
+            lambda::TYPES.iter().filter(|t| t.gpus > 0).map(|t| t.gpu).collect();
+        assert!(gpus.len() >= 6 && lambda::REGIONS.len() >= 5, "{gpus:?}");
+        for t in lambda::TYPES {
+            let sure: std::collections::BTreeSet<_> =
+                t.regions().filter(|(_, anchor)| *anchor).map(|(r, _)| r.name).collect();
+            assert_eq!(sure.len(), 3, "{}", t.name);
         }
     }
 

@@ -1,13 +1,13 @@
-//! The clouds in a box: servers on loopback that speak the wire protocols of EC2 and Vast.
+//! The clouds in a box: servers on loopback that speak the wire protocols of EC2, Vast and Lambda.
 //!
 //! One world (places, prices, stock, quota, faults, clock, ledger), one wire module a cloud (`aws`,
-//! `vast`; four more slot in beside them), one instance runtime (`machine`). The production drivers
+//! `vast`, `lambda`; three more slot in beside them), one instance runtime (`machine`). The production drivers
 //! and the clouds' own clients run against it unchanged; only endpoints and credentials differ.
 //!
 //! Invariants: nothing here opens a connection beyond loopback; the ledger is kept from what the
 //! sandbox itself did, never from what fleet says; when the sandbox ends, every machine is dead.
 //!
-//! Deliberately absent: signature checks (moto does that), the other four clouds, storage.
+//! Deliberately absent: signature checks (moto does that), the other three clouds, storage.
 
 mod aws;
 mod boot;
@@ -19,6 +19,7 @@ mod facts;
 mod host;
 mod http;
 mod imds;
+mod lambda;
 pub mod machine;
 mod runtime;
 mod scenario;
@@ -31,8 +32,8 @@ mod world;
 mod tests;
 
 pub use config::{
-    Config, DUMMY_CREDENTIALS, Endpoints, State, env, is_dummy_credential, ledger_path, state,
-    state_path,
+    Config, DUMMY_CREDENTIALS, DUMMY_ENVIRONMENT, Endpoints, State, env, is_dummy_credential,
+    ledger_path, state, state_path,
 };
 pub use control::client::{
     Preempted, Target, down, end_machine_url, ledger, preempt, report_running, settled, status,

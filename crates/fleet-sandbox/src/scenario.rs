@@ -79,7 +79,7 @@ pub struct PlaceRule {
     /// Machines that the pool can hold; 0 is sold out.
     #[serde(default)]
     pub stock: Option<u32>,
-    /// The account's limit: spot or on-demand vCPUs in a region (AWS), machines (Vast).
+    /// The account's limit: spot or on-demand vCPUs in a region (AWS), machines (elsewhere).
     #[serde(default)]
     pub quota: Option<u32>,
     /// A `fleet-spot-trace/1` file: the pool is to be had while the trace says so, and machines in

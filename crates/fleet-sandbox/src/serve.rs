@@ -7,7 +7,7 @@ use crate::config::{self, Config, Endpoints, State};
 use crate::host::{Addresses, Host};
 use crate::runtime::{Processes, Runtime};
 use crate::world::World;
-use crate::{Error, aws, clock, control, http, vast};
+use crate::{Error, aws, clock, control, http, lambda, vast};
 use fleet_types::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -32,7 +32,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mut int = signal(SignalKind::interrupt()).map_err(Error::Listen)?;
     let running = start(&config, runtime).await?;
     let at = &running.state.endpoints;
-    tracing::info!(aws = at.aws, vast = at.vast, "sandbox is up");
+    tracing::info!(aws = at.aws, vast = at.vast, lambda = at.lambda, "sandbox is up");
     tokio::select! {
         () = running.host.live() => {}
         _ = term.recv() => {}
@@ -79,8 +79,9 @@ pub(crate) async fn start(config: &Config, runtime: Arc<dyn Runtime>) -> Result<
     let servers = CancellationToken::new();
     let aws = listen(&host, &servers, |host, call| aws::answer(&host, &call)).await?;
     let vast = listen(&host, &servers, |host, call| vast::answer(&host, &call)).await?;
+    let lambda = listen(&host, &servers, |host, call| lambda::answer(&host, &call)).await?;
     let control = listen(&host, &servers, |host, call| control::answer(&host, &call)).await?;
-    let state = describe(config, &host, now, Endpoints { aws, vast }, control);
+    let state = describe(config, &host, now, Endpoints { aws, vast, lambda }, control);
     host.with(|_, _| ());
     let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
     config::write_atomically(&config::state_path(dir), &text)

@@ -6,6 +6,7 @@ mod aws;
 mod clients;
 mod control;
 mod faults;
+mod lambda;
 mod vast;
 
 use crate::machine::MachineSpec;

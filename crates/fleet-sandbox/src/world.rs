@@ -14,7 +14,7 @@ mod unit;
 
 use crate::host::Addresses;
 use crate::scenario::{Scenario, Site, Trace};
-use crate::{Error, aws, vast};
+use crate::{Error, aws, lambda, vast};
 use fleet_types::{ProviderId, TimeScale, Timestamp, Usd};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -61,6 +61,7 @@ pub(crate) struct World {
     dirty: bool,
     pub(crate) aws: aws::Account,
     pub(crate) vast: vast::Account,
+    pub(crate) lambda: lambda::Account,
 }
 
 impl World {
@@ -98,6 +99,7 @@ impl World {
             dirty: true,
             aws: aws::Account::default(),
             vast: vast::Account::new(seed),
+            lambda: lambda::Account::default(),
             scenario,
         })
     }

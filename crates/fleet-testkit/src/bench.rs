@@ -19,8 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Scale of visibility windows and rate gates in trials.
 const SCALE: f64 = 0.02;
-/// A GPU that every cloud of the sandbox offers.
-pub(crate) const GPU: &str = "T4";
+/// A GPU that every cloud of the sandbox offers, one in a machine.
+pub(crate) const GPU: &str = "H100";
 /// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Made for these trials, used nowhere else.
@@ -59,6 +59,12 @@ pub(crate) fn calls(id: ProviderId) -> Calls {
             list: "DescribeInstances",
             describe: "DescribeInstances",
         },
+        ProviderId::Lambda => Calls {
+            create: "POST /api/v1/instance-operations/launch",
+            delete: "POST /api/v1/instance-operations/terminate",
+            list: "GET /api/v1/instances",
+            describe: "GET /api/v1/instances/{id}",
+        },
         _ => Calls {
             create: "PUT /api/v0/asks/{id}/",
             delete: "DELETE /api/v0/instances/{id}/",
@@ -88,13 +94,13 @@ impl Bench {
         })
         .await?;
         let environment: BTreeMap<_, _> = fleet_sandbox::env(&state).into_iter().collect();
-        let endpoint = |url: &str| Endpoint { api: Some(url.to_owned()), ..Endpoint::default() };
+        let endpoint = |id: &ProviderId| {
+            let name = format!("FLEET_{}_ENDPOINT", id.as_str().to_uppercase());
+            (*id, Endpoint { api: environment.get(&name).cloned(), ..Endpoint::default() })
+        };
         let realm = Realm {
             sandbox: true,
-            endpoints: BTreeMap::from([
-                (ProviderId::Aws, endpoint(&state.endpoints.aws)),
-                (ProviderId::Vast, endpoint(&state.endpoints.vast)),
-            ]),
+            endpoints: fleet_providers::drivers().iter().map(endpoint).collect(),
             time_scale,
             ..Realm::default()
         };
@@ -124,6 +130,18 @@ impl Bench {
         // Paths stand in the books with their ids.
         let wanted = call.split("{id}").next().unwrap_or(call);
         Ok(all.iter().filter(|m| m["call"].as_str().is_some_and(|c| c.starts_with(wanted))).count())
+    }
+
+    /// The markets that the cloud has, spot first.
+    pub fn markets(&self) -> Vec<Market> {
+        let can = self.driver.capabilities();
+        let all = [(can.spot, Market::Spot), (can.on_demand, Market::OnDemand)];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, market)| market).collect()
+    }
+
+    /// The market of trials that do not care: spot, where there is one.
+    pub fn market(&self) -> Market {
+        self.markets().first().copied().unwrap_or(Market::OnDemand)
     }
 
     /// Offers of the GPU in a market.
@@ -201,12 +219,8 @@ pub(crate) async fn unreachable(id: ProviderId) -> Result<Arc<dyn Provider>> {
     let nowhere = Endpoint { api: Some("http://127.0.0.1:9".to_owned()), ..Endpoint::default() };
     let endpoints = BTreeMap::from([(id, nowhere)]);
     let realm = Realm { sandbox: true, endpoints, ..Realm::default() };
-    let [key, secret, vast] = fleet_sandbox::DUMMY_CREDENTIALS.map(str::to_owned);
-    let environment = BTreeMap::from([
-        ("AWS_ACCESS_KEY_ID".to_owned(), key),
-        ("AWS_SECRET_ACCESS_KEY".to_owned(), secret),
-        ("VAST_API_KEY".to_owned(), vast),
-    ]);
+    let dummies = fleet_sandbox::DUMMY_ENVIRONMENT.into_iter();
+    let environment = dummies.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Ok(fleet_providers::bare(id, &realm, &environment).await?)
 }
 

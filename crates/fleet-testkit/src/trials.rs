@@ -34,6 +34,12 @@ pub struct Trial {
 fn any(_: &Capabilities) -> bool {
     true
 }
+fn spot(c: &Capabilities) -> bool {
+    c.spot
+}
+fn on_demand(c: &Capabilities) -> bool {
+    c.on_demand
+}
 fn outside_notice(c: &Capabilities) -> bool {
     c.notice == NoticeSource::Ec2Metadata
 }
@@ -67,8 +73,8 @@ pub const ALL: &[Trial] = &[
     trial!(5,  "offers are what was asked",                    any, calm, offers::matching),
     trial!(6,  "prices are positive or absent",                any, calm, offers::priced),
     trial!(7,  "sold-out pools stay listed",                   any, faults::sold_out, offers::sold_out),
-    trial!(8,  "launch buys what was asked, spot",             any, calm, launch::spot),
-    trial!(8,  "launch buys what was asked, on demand",        any, calm, launch::on_demand),
+    trial!(8,  "launch buys what was asked, spot",             spot, calm, launch::spot),
+    trial!(8,  "launch buys what was asked, on demand",        on_demand, calm, launch::on_demand),
     trial!(9,  "the mark is on the thing",                     any, calm, launch::marked),
     trial!(10, "launch is idempotent",                         any, calm, launch::twice),
     trial!(11, "a lost answer is unknown and adopted",         any, faults::create_lost, launch::lost),

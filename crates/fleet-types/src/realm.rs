@@ -105,7 +105,13 @@ impl Realm {
 }
 
 /// Beginnings of the credentials that the sandbox hands out.
-const SANDBOX_CREDENTIALS: [&str; 3] = ["AKIASANDBOX", "sandbox/dummy/", "vast-sandbox-dummy-key-"];
+const SANDBOX_CREDENTIALS: [&str; 5] = [
+    "AKIASANDBOX",
+    "sandbox/dummy/",
+    "vast-sandbox-dummy-key-",
+    "lambda-sandbox-dummy-key-",
+    "runpod-sandbox-dummy-key-",
+];
 
 /// Whether `text` is a credential that means nothing outside a sandbox.
 pub fn is_sandbox_credential(text: &str) -> bool {

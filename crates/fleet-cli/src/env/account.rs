@@ -34,8 +34,14 @@ const SELECTORS: [&str; 10] = [
 const SANDBOX_SELECTORS: [&str; 1] = ["AWS_REGION"];
 
 /// Variables that are credentials.
-const CREDENTIALS: [&str; 4] =
-    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "VAST_API_KEY"];
+const CREDENTIALS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "VAST_API_KEY",
+    "LAMBDA_API_KEY",
+    "LAMBDA_CLOUD_API_TOKEN",
+];
 
 /// Other clouds' tools' names for what fleet calls `FLEET_<P>_ENDPOINT`, the strongest first.
 const ALIASES: [(ProviderId, &str); 2] =

@@ -40,6 +40,7 @@ fn a_sandbox_that_has_gone_is_refused_with_the_way_back() {
     let stage = Stage::new()
         .var("FLEET_AWS_ENDPOINT", gone)
         .var("FLEET_VAST_ENDPOINT", gone)
+        .var("FLEET_LAMBDA_ENDPOINT", gone)
         .var("VAST_API_KEY", DUMMY)
         .var("FLEET_SANDBOX_CONTROL", gone);
     let told = refused(&stage);

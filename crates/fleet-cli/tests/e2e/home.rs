@@ -180,7 +180,13 @@ impl Home {
     /// Submits a task, detached; the ids of its jobs.
     #[track_caller]
     pub(crate) fn submit(&self, file: &str, args: &[&str]) -> Vec<String> {
-        let all = [&["launch", file, "-d", "-y", "--json", "--use-spot"], args].concat();
+        self.submit_as(file, &[&["--use-spot"], args].concat())
+    }
+
+    /// The same without a wish for spot.
+    #[track_caller]
+    pub(crate) fn submit_as(&self, file: &str, args: &[&str]) -> Vec<String> {
+        let all = [&["launch", file, "-d", "-y", "--json"], args].concat();
         let ids: Vec<String> = self
             .fleet(&all)
             .ends(0)

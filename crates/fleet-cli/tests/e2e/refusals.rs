@@ -36,10 +36,10 @@ fn a_shell_that_mixes_a_sandbox_with_the_real_world_is_refused_with_the_reason()
     // A time scale, and no endpoint at all.
     refused(&Home::new("scale-alone"), &["FLEET_TIME_SCALE=0.05", "refused"]);
 
-    // The same with one endpoint of two on loopback.
+    // The same with one endpoint of several on loopback.
     let mut home = Home::new("scale-and-half");
     set(&mut home, "FLEET_AWS_ENDPOINT", "http://127.0.0.1:9");
-    refused(&home, &["FLEET_TIME_SCALE=0.05", "FLEET_VAST_ENDPOINT"]);
+    refused(&home, &["FLEET_TIME_SCALE=0.05", "FLEET_LAMBDA_ENDPOINT"]);
 
     // Dummy credentials, and the real endpoints.
     let mut home = Home::new("dummy-credentials");

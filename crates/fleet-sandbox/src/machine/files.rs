@@ -86,8 +86,9 @@ fn fresh_key() -> io::Result<String> {
 }
 
 /// Memory of common GPUs in MiB, as the driver reports it; others show 24 GiB.
-const MEMORY_MIB: [(&str, u32); 16] = [
+const MEMORY_MIB: [(&str, u32); 22] = [
     ("B200", 183_359),
+    ("GH200", 97_871),
     ("H200", 143_771),
     ("H100", 81_559),
     ("A100-80GB", 81_920),
@@ -96,6 +97,11 @@ const MEMORY_MIB: [(&str, u32); 16] = [
     ("L40", 46_068),
     ("L4", 23_034),
     ("A40", 46_068),
+    ("A4000", 16_376),
+    ("A4500", 20_470),
+    ("A6000", 49_140),
+    ("RTX4000-Ada", 20_475),
+    ("RTX6000-Ada", 49_140),
     ("A10G", 23_028),
     ("A10", 23_028),
     ("T4", 15_360),

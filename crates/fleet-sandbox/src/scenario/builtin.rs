@@ -78,12 +78,14 @@ fn throttle() -> Scenario {
     calls(vec![CallRule { throttle: 0.33, ..CallRule::default() }])
 }
 
-/// The mutating calls whose outcome matters most: creates and deletes of both clouds.
-const MUTATING: [(ProviderId, &str); 4] = [
+/// The mutating calls whose outcome matters most: creates and deletes of every cloud.
+const MUTATING: [(ProviderId, &str); 6] = [
     (ProviderId::Aws, "RunInstances"),
     (ProviderId::Aws, "TerminateInstances"),
     (ProviderId::Vast, "PUT /api/v0/asks/{id}/"),
     (ProviderId::Vast, "DELETE /api/v0/instances/{id}/"),
+    (ProviderId::Lambda, "POST /api/v1/instance-operations/launch"),
+    (ProviderId::Lambda, "POST /api/v1/instance-operations/terminate"),
 ];
 
 fn each_mutating(rule: &CallRule) -> Scenario {
@@ -114,7 +116,12 @@ fn effect() -> Scenario {
 
 fn lag() -> Scenario {
     Scenario {
-        visibility_lag_seconds: [(ProviderId::Aws, 8.0), (ProviderId::Vast, 5.0)].into(),
+        visibility_lag_seconds: [
+            (ProviderId::Aws, 8.0),
+            (ProviderId::Vast, 5.0),
+            (ProviderId::Lambda, 5.0),
+        ]
+        .into(),
         calls: vec![CallRule { latency_ms: 300, ..CallRule::default() }],
         ..Scenario::default()
     }

@@ -4,7 +4,7 @@ use crate::Bench;
 use crate::bench::{failure, until};
 use anyhow::{Context as _, Result, ensure};
 use fleet_provider::Termination;
-use fleet_types::{Fault, Instance, Market};
+use fleet_types::{Fault, Instance};
 
 /// The books say that the machine's bill has ended.
 async fn ended(bench: &Bench, machine: &Instance) -> Result<bool> {
@@ -26,7 +26,7 @@ async fn gone(bench: &Bench, machine: &Instance) -> Result<()> {
 }
 
 pub(super) async fn ends(bench: &Bench) -> Result<()> {
-    for market in [Market::Spot, Market::OnDemand] {
+    for market in bench.markets() {
         let (_, machine) = bench.running(market).await?;
         let said = bench.driver.terminate(&machine.id, &machine.place).await?;
         ensure!(said != Termination::NotFound, "it was there");
@@ -41,7 +41,7 @@ pub(super) async fn ends(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn repeats(bench: &Bench) -> Result<()> {
-    let (request, machine) = bench.running(Market::Spot).await?;
+    let (request, machine) = bench.running(bench.market()).await?;
     for _ in 0..3 {
         bench.driver.terminate(&machine.id, &machine.place).await?;
     }
@@ -58,7 +58,7 @@ pub(super) async fn repeats(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn lost(bench: &Bench) -> Result<()> {
-    let (_, machine) = bench.running(Market::Spot).await?;
+    let (_, machine) = bench.running(bench.market()).await?;
     let error = failure("terminate", bench.driver.terminate(&machine.id, &machine.place).await)?;
     ensure!(matches!(error.fault, Fault::Transient | Fault::Unknown), "{error}");
     bench.driver.terminate(&machine.id, &machine.place).await?;
@@ -69,7 +69,7 @@ pub(super) async fn lost(bench: &Bench) -> Result<()> {
 
 pub(super) async fn leftovers(bench: &Bench) -> Result<()> {
     let Some(extra) = bench.driver.auxiliary() else { return Ok(()) };
-    let (request, machine) = bench.running(Market::Spot).await?;
+    let (request, machine) = bench.running(bench.market()).await?;
     let found = extra.leftovers(&request.owner).await?;
     ensure!(!found.is_empty(), "a machine was made, and nothing besides");
     bench.driver.terminate(&machine.id, &machine.place).await?;

@@ -34,7 +34,7 @@ async fn buys(bench: &Bench, market: Market) -> Result<()> {
 }
 
 pub(super) async fn marked(bench: &Bench) -> Result<()> {
-    let (request, running) = bench.running(Market::Spot).await?;
+    let (request, running) = bench.running(bench.market()).await?;
     carries(&request, &running)?;
     let listing = bench.driver.list(&request.owner).await?;
     let listed = listing.instances.iter().find(|i| i.id == running.id);
@@ -52,13 +52,13 @@ fn carries(request: &LaunchRequest, machine: &Instance) -> Result<()> {
 }
 
 pub(super) async fn twice(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let first = bench.driver.launch(&request).await?;
     let second = bench.driver.launch(&request).await?;
     ensure!(first.id == second.id, "{} and then {}", first.id, second.id);
     let machines = bench.machines().await?;
     ensure!(machines.len() == 1, "{} machines were made", machines.len());
-    let mut other = bench.request(Market::Spot).await?;
+    let mut other = bench.request(bench.market()).await?;
     other.owner = request.owner.clone();
     other.candidates[0] = request.candidates[0].clone();
     let third = bench.driver.launch(&other).await;
@@ -69,7 +69,7 @@ pub(super) async fn twice(bench: &Bench) -> Result<()> {
 
 /// The machine was made, and the driver cannot know it.
 pub(super) async fn lost(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let error = failure("launch", bench.driver.launch(&request).await)?;
     ensure!(error.fault == Fault::Unknown && error.maybe_applied, "{error} is no unknown outcome");
     ensure!(error.refusal().is_none(), "an unknown outcome became a refusal");
@@ -87,7 +87,7 @@ pub(super) async fn lost(bench: &Bench) -> Result<()> {
 
 /// The machine was not made, and the driver cannot know that either.
 pub(super) async fn not_made(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let error = failure("launch", bench.driver.launch(&request).await)?;
     ensure!(error.fault == Fault::Unknown && error.maybe_applied, "{error} is no unknown outcome");
     ensure!(bench.machines().await?.is_empty(), "the trial needs that nothing was made");
@@ -97,7 +97,7 @@ pub(super) async fn not_made(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn layered(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let outer = bench.layered().await?;
     let result = outer.launch(&request).await;
     match bench.driver.capabilities().idempotency {

@@ -4,22 +4,23 @@ use crate::Bench;
 use crate::bench::until;
 use anyhow::{Result, ensure};
 use fleet_provider::{LaunchRequest, OwnerTag};
-use fleet_types::{Fault, FleetId, Market, Offer, Place};
+use fleet_types::{Availability, Fault, FleetId, Offer, Place};
 use std::collections::BTreeSet;
 
 /// Machines in several regions, all of one owner. Fails if fewer than two could be made.
 async fn several(bench: &Bench) -> Result<(OwnerTag, BTreeSet<String>)> {
-    let first = bench.request(Market::Spot).await?;
+    let first = bench.request(bench.market()).await?;
     let mut places: Vec<Offer> = Vec::new();
-    for offer in bench.offers(Market::Spot).await? {
+    for offer in bench.offers(bench.market()).await? {
         let fresh = |p: &Place| places.iter().all(|o| o.place.region != p.region);
-        if offer.price_usd_per_hour.is_some() && fresh(&offer.place) {
+        let sold_out = offer.available == Availability::SoldOut;
+        if offer.price_usd_per_hour.is_some() && !sold_out && fresh(&offer.place) {
             places.push(offer);
         }
     }
     let mut ids = BTreeSet::new();
     for offer in places.into_iter().take(5) {
-        let mut request: LaunchRequest = bench.request(Market::Spot).await?;
+        let mut request: LaunchRequest = bench.request(bench.market()).await?;
         request.owner = first.owner.clone();
         let limit = offer.price_usd_per_hour.unwrap_or_default().scale(2.0);
         request.candidates[0].limit_usd_per_hour = limit;
@@ -38,7 +39,7 @@ async fn several(bench: &Bench) -> Result<(OwnerTag, BTreeSet<String>)> {
 
 pub(super) async fn exact(bench: &Bench) -> Result<()> {
     let (owner, ids) = several(bench).await?;
-    let stranger = bench.request(Market::Spot).await?;
+    let stranger = bench.request(bench.market()).await?;
     let foreign = bench.driver.launch(&stranger).await?;
     let listing = bench.driver.list(&owner).await?;
     let found: BTreeSet<String> = listing.instances.iter().map(|i| i.id.to_string()).collect();
@@ -53,7 +54,7 @@ pub(super) async fn exact(bench: &Bench) -> Result<()> {
 
 /// The first call of a listing fails, and no other.
 pub(super) async fn broken(bench: &Bench) -> Result<()> {
-    let owner = bench.request(Market::Spot).await?.owner;
+    let owner = bench.request(bench.market()).await?.owner;
     match bench.driver.list(&owner).await {
         Err(error) => ensure!(error.fault == Fault::Transient, "{error} is {:?}", error.fault),
         Ok(listing) => {
@@ -67,7 +68,7 @@ pub(super) async fn broken(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn lagging(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let made = bench.driver.launch(&request).await?;
     let window = bench.realm.time_scale.span(bench.driver.capabilities().visibility);
     let start = std::time::Instant::now();

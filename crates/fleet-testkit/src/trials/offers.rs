@@ -9,7 +9,7 @@ use fleet_types::{
 use std::collections::BTreeSet;
 
 pub(super) async fn matching(bench: &Bench) -> Result<()> {
-    for market in [Market::Spot, Market::OnDemand] {
+    for market in bench.markets() {
         let offers = bench.offers(market).await?;
         ensure!(!offers.is_empty(), "no {market} offers");
         for offer in &offers {
@@ -20,21 +20,25 @@ pub(super) async fn matching(bench: &Bench) -> Result<()> {
         let seen: BTreeSet<_> = offers.iter().map(|o| (o.pool(), o.key.clone())).collect();
         ensure!(seen.len() == offers.len(), "an offer is listed twice");
     }
-    let region = bench.offers(Market::Spot).await?[0].place.region.clone();
+    for market in [Market::Spot, Market::OnDemand] {
+        let lacks = !bench.markets().contains(&market);
+        ensure!(!lacks || bench.offers(market).await?.is_empty(), "{market} is offered, not sold");
+    }
+    let region = bench.offers(bench.market()).await?[0].place.region.clone();
     let places = vec![PlacePattern::parse(&format!("{}/{region}", bench.id))?];
-    let there = bench.driver.offers(&OfferQuery { places, ..query(Market::Spot) }).await?;
+    let there = bench.driver.offers(&OfferQuery { places, ..query(bench.market()) }).await?;
     ensure!(!there.is_empty(), "no offers in {region}");
     ensure!(there.iter().all(|o| o.place.region == region), "offers beyond {region}");
-    let both = OfferQuery { markets: Vec::new(), ..query(Market::Spot) };
+    let both = OfferQuery { markets: Vec::new(), ..query(bench.market()) };
     let markets: BTreeSet<_> = bench.driver.offers(&both).await?.iter().map(|o| o.market).collect();
-    ensure!(markets.len() == 2, "no markets named means both");
+    ensure!(markets.len() == bench.markets().len(), "no markets named means all: {markets:?}");
     memory_form(bench).await
 }
 
 /// `24GB+` finds several models, and nothing smaller.
 async fn memory_form(bench: &Bench) -> Result<()> {
     let wanted = AcceleratorRequest::Memory { min_gb: 24, max_gb: None, count: 1 };
-    let query = OfferQuery { accelerators: vec![wanted.clone()], ..query(Market::Spot) };
+    let query = OfferQuery { accelerators: vec![wanted.clone()], ..query(bench.market()) };
     let offers = bench.driver.offers(&query).await?;
     let mut names = BTreeSet::new();
     for offer in &offers {
@@ -47,7 +51,7 @@ async fn memory_form(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn priced(bench: &Bench) -> Result<()> {
-    for market in [Market::Spot, Market::OnDemand] {
+    for market in bench.markets() {
         let offers = bench.offers(market).await?;
         let prices: Vec<_> = offers.iter().filter_map(|o| o.price_usd_per_hour).collect();
         ensure!(!prices.is_empty(), "no {market} offer has a price");
@@ -62,10 +66,10 @@ pub(super) async fn sold_out(bench: &Bench) -> Result<()> {
     let pools = |offers: &[fleet_types::Offer]| -> BTreeSet<_> {
         offers.iter().filter(|o| o.key.is_empty()).map(fleet_types::Offer::pool).collect()
     };
-    let everything = calm.offers(Market::Spot).await?;
+    let everything = calm.offers(calm.market()).await?;
     ensure!(!everything.is_empty(), "nothing is on offer on a calm day");
     calm.down().await?;
-    let now = bench.offers(Market::Spot).await?;
+    let now = bench.offers(bench.market()).await?;
     ensure!(now.iter().all(|o| o.available != Availability::Available), "sold out is on offer");
     let (everything, now) = (pools(&everything), pools(&now));
     ensure!(now == everything, "dropped: {:?}", everything.difference(&now).collect::<Vec<_>>());

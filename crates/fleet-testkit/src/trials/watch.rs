@@ -4,12 +4,12 @@ use crate::Bench;
 use crate::bench::{failure, until};
 use anyhow::{Context as _, Result, ensure};
 use fleet_sandbox::Target;
-use fleet_types::{DeathCause, Fault, InstanceId, InstanceState, Market};
+use fleet_types::{DeathCause, Fault, InstanceId, InstanceState};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 pub(super) async fn runs(bench: &Bench) -> Result<()> {
-    let (_, machine) = bench.running(Market::Spot).await?;
+    let (_, machine) = bench.running(bench.market()).await?;
     let address = machine.address.context("no address")?;
     let port = address.port.unwrap_or(bench.state.ssh_port);
     ensure!(!machine.user.is_empty(), "no login name");
@@ -28,7 +28,7 @@ pub(super) async fn runs(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn unknown_id(bench: &Bench) -> Result<()> {
-    let (_, machine) = bench.running(Market::Spot).await?;
+    let (_, machine) = bench.running(bench.market()).await?;
     // An id of the same form that nobody has.
     let text = machine.id.as_str();
     let last = if text.ends_with('7') { '3' } else { '7' };
@@ -47,7 +47,7 @@ pub(super) async fn unknown_id(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn preempted(bench: &Bench) -> Result<()> {
-    let (_, machine) = bench.running(Market::Spot).await?;
+    let (_, machine) = bench.running(bench.market()).await?;
     let target = Target::Instance(machine.id.to_string());
     fleet_sandbox::preempt(&bench.state, &target, Some(Duration::ZERO)).await?;
     let dead = bench.described(&machine, "it reads as dead", |i| i.state.task_is_dead()).await?;
@@ -60,7 +60,7 @@ pub(super) async fn preempted(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn noticed(bench: &Bench) -> Result<()> {
-    let (_, machine) = bench.running(Market::Spot).await?;
+    let (_, machine) = bench.running(bench.market()).await?;
     let target = Target::Instance(machine.id.to_string());
     fleet_sandbox::preempt(&bench.state, &target, Some(Duration::from_secs(20))).await?;
     let marked = |i: &fleet_types::Instance| matches!(i.state, InstanceState::Marked { .. });
@@ -70,7 +70,7 @@ pub(super) async fn noticed(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn failed_reads(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let place = &request.candidates[0].offer.place;
     for id in ["i-0123456789abcdef0", "1234567"] {
         let error = failure("describe", bench.driver.describe(&InstanceId::new(id), place).await)?;
@@ -85,7 +85,7 @@ pub(super) async fn failed_reads(bench: &Bench) -> Result<()> {
 }
 
 pub(super) async fn layered(bench: &Bench) -> Result<()> {
-    let request = bench.request(Market::Spot).await?;
+    let request = bench.request(bench.market()).await?;
     let made = bench.driver.launch(&request).await?;
     let outer = bench.layered().await?;
     let seen = outer.describe(&made.id, &made.place).await?;

@@ -5,6 +5,7 @@ use fleet_sandbox::DUMMY_CREDENTIALS;
 
 const AWS: &str = "http://127.0.0.1:4101";
 const VAST: &str = "http://127.0.0.1:4102/";
+const LAMBDA: &str = "http://127.0.0.1:4103";
 
 fn vars(pairs: &[(&str, &str)]) -> Vars {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -14,6 +15,7 @@ fn sandbox() -> Vars {
     vars(&[
         ("FLEET_AWS_ENDPOINT", AWS),
         ("FLEET_VAST_ENDPOINT", VAST),
+        ("FLEET_LAMBDA_ENDPOINT", LAMBDA),
         ("AWS_ENDPOINT_URL", AWS),
         ("AWS_ACCESS_KEY_ID", DUMMY_CREDENTIALS[0]),
         ("AWS_SECRET_ACCESS_KEY", DUMMY_CREDENTIALS[1]),
@@ -73,6 +75,8 @@ fn a_time_scale_never_meets_a_real_endpoint() {
     let mut shell = vars(&[("HOME", "/h"), ("FLEET_TIME_SCALE", "0.05")]);
     assert!(refused(&shell).contains("FLEET_AWS_ENDPOINT is not set"));
     shell.insert("AWS_ENDPOINT_URL".into(), AWS.into());
+    assert!(refused(&shell).contains("FLEET_LAMBDA_ENDPOINT is not set"));
+    shell.insert("FLEET_LAMBDA_ENDPOINT".into(), LAMBDA.into());
     assert!(refused(&shell).contains("FLEET_VAST_ENDPOINT is not set"));
     shell.insert("FLEET_VAST_ENDPOINT".into(), VAST.into());
     assert!(account(&shell, alive).is_ok());
