@@ -62,6 +62,7 @@ impl Journal {
         from: u64,
         every: Option<Duration>,
     ) -> Self {
+        let from = from.min(spool.end());
         spool.keep_for_store(from);
         let is_last = Arc::new(AtomicBool::new(false));
         let mut carrier = Carrier {
@@ -192,7 +193,7 @@ impl Carrier {
 
     /// Puts a piece of what is there; where it ends.
     fn piece(&self, bucket: &Bucket, limit: u64) -> std::result::Result<u64, Failure> {
-        let (bytes, end) = self.pack(limit).map_err(Failure::Local)?;
+        let (bytes, end) = pack(&self.spool, self.from, limit).map_err(Failure::Local)?;
         let name = key::log(self.epoch, self.from);
         let write = || Failure::of("write", &name);
         match bucket.put(&name, &bytes, true) {
@@ -206,33 +207,6 @@ impl Carrier {
             Some(end) if end > self.from && end <= self.spool.end() => Ok(end),
             _ => bucket.put(&name, &bytes, false).map(|()| end).map_err(write()),
         }
-    }
-
-    /// Packs records behind `from`; where they end.
-    fn pack(&self, limit: u64) -> Result<(Vec<u8>, u64)> {
-        let what = || "pack the log".to_owned();
-        let mut reader = self.spool.reader(self.from)?;
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        let mut put = |record: &LogRecord| {
-            let mut line = serde_json::to_vec(record).map_err(|e| Error::Refused(e.to_string()))?;
-            line.push(b'\n');
-            packed.write_all(&line).doing(what)?;
-            Ok::<u64, Error>(line.len() as u64)
-        };
-        let mut length = 0;
-        if reader.at() > self.from {
-            length += put(&gap(self.from, reader.at()))?;
-        }
-        while length < limit && reader.behind() > 0 {
-            let before = reader.at();
-            for record in reader.batch()? {
-                length += put(&record)?;
-            }
-            if reader.at() == before {
-                break;
-            }
-        }
-        Ok((packed.finish().doing(what)?, reader.at()))
     }
 
     /// Has the requests of the next while signed, where this machine has no key.
@@ -249,6 +223,33 @@ impl Carrier {
             let _ = bucket.stock(&calls, STOCK_LIFE);
         }
     }
+}
+
+/// Packs records behind `from`; where they end.
+fn pack(spool: &Arc<Spool>, from: u64, limit: u64) -> Result<(Vec<u8>, u64)> {
+    let what = || "pack the log".to_owned();
+    let mut reader = spool.reader(from)?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut put = |record: &LogRecord| {
+        let mut line = serde_json::to_vec(record).map_err(|e| Error::Refused(e.to_string()))?;
+        line.push(b'\n');
+        packed.write_all(&line).doing(what)?;
+        Ok::<u64, Error>(line.len() as u64)
+    };
+    let mut length = 0;
+    if reader.at() > from {
+        length += put(&gap(from, reader.at()))?;
+    }
+    while length < limit && reader.behind() > 0 {
+        let before = reader.at();
+        for record in reader.batch()? {
+            length += put(&record)?;
+        }
+        if reader.at() == before {
+            break;
+        }
+    }
+    Ok((packed.finish().doing(what)?, reader.at()))
 }
 
 /// Stands for records that were given back.
@@ -272,4 +273,61 @@ fn end_of(packed: &[u8]) -> Option<u64> {
         last = Some(serde_json::from_str::<LogRecord>(&line.ok()?).ok()?.offset);
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpack(packed: &[u8]) -> Vec<LogRecord> {
+        let lines = BufReader::new(GzDecoder::new(packed)).lines();
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    }
+
+    fn spool(dir: &tempfile::TempDir) -> Arc<Spool> {
+        Arc::new(Spool::open(&dir.path().join("spool"), Arc::default()).unwrap())
+    }
+
+    #[test]
+    fn pieces_join_and_end_near_their_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(&dir);
+        for i in 0..5000 {
+            spool.append(LogStream::Stdout, &mut vec![format!("line {i}"); 8]).unwrap();
+        }
+        let (mut from, mut all, mut pieces) = (0, Vec::new(), 0);
+        while from < spool.end() {
+            let (packed, end) = pack(&spool, from, PIECE).unwrap();
+            assert_eq!(end_of(&packed), Some(end), "a later agent finds where it ends");
+            let records = unpack(&packed);
+            let text: usize =
+                records.iter().map(|r| serde_json::to_vec(r).unwrap().len() + 1).sum();
+            assert!(text < PIECE as usize * 3 / 2, "{text}");
+            (from, pieces) = (end, pieces + 1);
+            all.extend(records);
+        }
+        assert_eq!((all.len(), pieces), (40_000, 4));
+        assert!(all.windows(2).all(|w| w[0].offset < w[1].offset));
+        assert_eq!(tail(&spool).unwrap(), all[all.len() - TAIL_RECORDS..]);
+        assert_eq!(end_of(b"no piece"), None);
+    }
+
+    #[test]
+    fn what_was_given_back_before_it_came_here_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(&dir);
+        let long = "x".repeat(crate::lines::LONGEST);
+        while spool.end() < 80 << 20 {
+            spool.append(LogStream::Stdout, &mut vec![long.clone(); 16]).unwrap();
+        }
+        let given_back = spool.end();
+        spool.ack(given_back);
+        spool.append(LogStream::Stdout, &mut vec!["last".to_owned()]).unwrap();
+        let (packed, end) = pack(&spool, 0, PIECE).unwrap();
+        let records = unpack(&packed);
+        assert_eq!(end, spool.end());
+        assert_eq!((records.len(), records[0].offset), (2, given_back));
+        assert!(records[0].line.contains(&format!("{given_back} bytes")), "{}", records[0].line);
+        assert_eq!(records[1].line, "last");
+    }
 }

@@ -85,7 +85,7 @@ impl Saving {
     /// Everything must be over this long from now, if that is known.
     pub(super) fn hurry(&mut self, left: Option<Duration>) {
         let Some(left) = left else { return };
-        let until = Instant::now() + left;
+        let Some(until) = Instant::now().checked_add(left) else { return };
         self.until = Some(self.until.map_or(until, |before| before.min(until)));
         self.publisher.hurry(left);
     }

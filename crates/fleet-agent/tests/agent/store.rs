@@ -4,7 +4,7 @@ use crate::rig::{Folder, Link, Rig, files, task, wait_for};
 use flate2::read::GzDecoder;
 use fleet_agent_api::{
     FromAgent, LogRecord, OutcomeRecord, RunSpec, Saved, Slot, Source, StopOrder, StopReason,
-    StoreAccess, StoreKey, StorePlace, ToAgent,
+    StoreAccess, StoreKey, StorePlace, TaskState, ToAgent,
 };
 use fleet_types::bucket::{Fence, key, newest};
 use fleet_types::{
@@ -182,6 +182,9 @@ fn kill(rig: &Rig, mut link: Link) {
     let outcome = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(outcome.unwrap().success());
     link.expect_hangup();
+    // The kernel lets go of the lock in its own time.
+    let lock = std::fs::File::open(rig.base().join("agent.lock")).unwrap();
+    wait_for("the lock", || lock.try_lock().is_ok());
 }
 
 #[test]
@@ -325,27 +328,36 @@ fn numbers_and_files_of_somebody_else_are_left_alone() {
 
 #[test]
 fn killed_at_any_moment_the_store_holds_whole_checkpoints_only() {
-    for seed in 0..8_u64 {
+    let mut cut = 0;
+    for seed in 1..=8_usize {
         let (shared, rig) = (Shared::new(), Rig::new());
         let script = r#"
 cd $FLEET_CHECKPOINT_DIR
 for step in 1 2; do
   mkdir tmp-checkpoint-$step
-  for i in $(seq 1 12); do head -c 700000 /dev/urandom > tmp-checkpoint-$step/shard-$i; done
-  mv tmp-checkpoint-$step checkpoint-$step; echo step $step
+  for i in $(seq 1 12); do head -c 2000000 /dev/urandom > tmp-checkpoint-$step/shard-$i; done
+  mv tmp-checkpoint-$step checkpoint-$step
+  while [ ! -e ../$step ]; do sleep 0.02; done
 done
 sleep 600
 "#;
         let mut link = run(&rig, &shared, RunSpec { grace_ms: 200, ..saving(script) });
-        let step = 1 + seed % 2;
-        link.line(&format!("step {step}"));
-        // Seeded moments within and behind the upload: the picture is taken a tenth of a second later.
-        let moment = Instant::now() + Duration::from_millis(90 + (seed * 7919) % 160);
-        while Instant::now() < moment {
-            link.pump(Duration::from_millis(1));
+        let step = 1 + (seed as u32) % 2;
+        if step == 2 {
+            saved(&mut link);
+            go(&rig, "1");
         }
+        // Killed as soon as so many of the twelve shards are there: never, some, all, the manifest too.
+        let shards = |shared: &Shared| {
+            let below = key::epoch(Epoch(3));
+            let is_shard = |key: &&String| key.starts_with(&below) && key.contains("/files/");
+            shared.keys().iter().filter(is_shard).count()
+        };
+        let target = 12 * (step as usize - 1) + (seed * 7) % 13;
+        wait_for("the moment", || shards(&shared) >= target);
         kill(&rig, link);
         let before = shared.checkpoints();
+        cut += usize::from(before.len() < step as usize && shards(&shared) > 0);
         rig.start();
         let (mut link, state) = rig.hello(0);
         assert!(!state.settled);
@@ -358,18 +370,62 @@ sleep 600
         assert!(before.iter().all(|id| all.contains(id)), "seed {seed}: {before:?} {all:?}");
         assert_eq!(all.last().map(|id| id.number), last, "seed {seed}");
         let stored = shared.manifest(3, last.unwrap());
-        let shards = files(stored.tree()).filter(|f| f.0.contains(&format!("checkpoint-{step}/")));
-        assert_eq!(shards.count(), 12, "seed {seed}");
+        let newest = files(stored.tree()).filter(|f| f.0.contains(&format!("checkpoint-{step}/")));
+        assert_eq!(newest.count(), 12, "seed {seed}");
+        if let Some(earlier) = before.first().filter(|_| step == 2) {
+            let earlier = shared.manifest(3, earlier.number).objects;
+            let is_reused = |(sha256, key)| stored.objects.get(sha256) == Some(key);
+            assert!(earlier.iter().all(is_reused), "seed {seed}: sent again after the restart");
+        }
         assert!(shared.outcome(3).end.lost, "seed {seed}");
         shared.log(3);
     }
+    assert!(cut >= 3, "only {cut} kills fell into a transfer");
+}
+
+#[test]
+fn a_notice_is_saved_in_time_with_nobody_in_contact() {
+    let (shared, rig) = (Shared::new(), Rig::new());
+    let script = "trap 'echo last > $FLEET_CHECKPOINT_DIR/m; exit 0' TERM; echo first > $FLEET_CHECKPOINT_DIR/m; echo up; while :; do sleep 0.05; done";
+    let mut link = run(&rig, &shared, saving(script));
+    link.line("up");
+    let first = saved(&mut link);
+    link.send(&ToAgent::Stop(StopOrder { reason: StopReason::Notice, within_ms: Some(15_000) }));
+    wait_for("the order came", || rig.base().join("preemption").exists());
+    drop(link);
+    wait_for("the outcome", || shared.path(&key::outcome(Epoch(3))).exists());
+    let outcome = shared.outcome(3);
+    assert_eq!((outcome.end.code, outcome.end.stopped), (Some(0), Some(StopReason::Notice)));
+    let last = outcome.last_checkpoint.unwrap();
+    assert!(last.number > first.number);
+    assert_eq!(shared.bytes(&shared.manifest(3, last.number), "m"), b"last\n");
+    let log = shared.log(3);
+    assert_eq!(log[0].line, "up");
+    assert_eq!(log.last().unwrap().offset, outcome.log_end, "the outcome comes after the log");
+}
+
+#[test]
+fn at_the_end_of_its_life_a_machine_saves_before_it_goes() {
+    let (shared, mut rig) = (Shared::new(), Rig::new());
+    let mark = rig.home().join("ended").to_str().unwrap().to_owned();
+    rig.config.end_machine = EndMachine::Command(vec!["touch".into(), mark.clone()]);
+    rig.config.expires_in_ms = 1500;
+    let script = "trap 'head -c 9000000 /dev/urandom > $FLEET_CHECKPOINT_DIR/m; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    let mut link = run(&rig, &shared, saving(script));
+    link.line("up");
+    drop(link);
+    wait_for("the end of the machine", || Path::new(&mark).exists());
+    let outcome = shared.outcome(3);
+    assert_eq!(outcome.end.stopped, Some(StopReason::Limit));
+    let last = outcome.last_checkpoint.unwrap();
+    assert_eq!(shared.bytes(&shared.manifest(3, last.number), "m").len(), 9_000_000);
 }
 
 #[test]
 fn a_store_that_fails_is_told_once_and_saved_to_when_it_is_mended() {
     let (shared, rig) = (Shared::new(), Rig::new());
     std::fs::remove_dir(shared.root()).unwrap();
-    let script = "cd $FLEET_CHECKPOINT_DIR; i=0; while [ ! -e ../stop ]; do i=$((i+1)); echo $i > m.tmp; mv m.tmp m; echo $i > ../count; sleep 0.3; done";
+    let script = "cd $FLEET_CHECKPOINT_DIR; i=0; while [ ! -e ../stop ]; do i=$((i+1)); echo $i > m.tmp; mv m.tmp m; echo $i > ../c; mv ../c ../count; sleep 0.3; done";
     let mut link = run(&rig, &shared, saving(script));
     let (source, reason) = refused(&mut link);
     assert_eq!(source, Source::Checkpoint(1));
@@ -633,6 +689,42 @@ fn a_restore_without_a_store_is_refused() {
         objects: BTreeMap::new(),
     };
     assert!(restore(&mut link, &stored).unwrap_err().contains("no store was named"));
+}
+
+#[test]
+fn nothing_is_started_over_a_checkpoint_that_is_being_restored() {
+    let (mut access, rig) = (Shared::new().access(), Rig::new());
+    access.key = StoreKey::Asked;
+    access.place.kind = StoreKind::S3;
+    access.place.bucket = "bucket".into();
+    access.place.endpoint = "http://127.0.0.1:9".into();
+    access.place.prefix = "runs/j".into();
+    rig.start();
+    let (mut link, _) = rig.hello(0);
+    link.send(&ToAgent::Store { access: Box::new(access) });
+    let folder = Folder::default().file("m", 0o644, "m");
+    let (_, _, sha256) = files(&folder.tree).next().unwrap();
+    let stored = StoredTree {
+        manifest: CheckpointManifest {
+            version: 1,
+            job: rig.config.job.clone(),
+            id: id(1, 1),
+            taken_at: Timestamp::from_millis(0),
+            tree: folder.tree.clone(),
+        },
+        objects: BTreeMap::from([(sha256.to_owned(), key::file(id(1, 1), "m"))]),
+    };
+    link.send(&ToAgent::Restore { stored: Box::new(stored) });
+    // It is not answered: the restore goes on for as long as the test needs.
+    link.expect("a question", |m| matches!(m, FromAgent::Sign { .. }).then_some(()));
+    link.send(&ToAgent::Start { spec: Box::new(saving("echo never")) });
+    let reason = link.expect("a no", |m| match m {
+        FromAgent::Refused { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(reason.contains("being restored"), "{reason}");
+    let (_, state) = rig.hello(0);
+    assert_eq!(state.task, TaskState::Idle);
 }
 
 #[test]
