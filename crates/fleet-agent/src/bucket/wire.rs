@@ -174,6 +174,10 @@ fn unfit(_: http::Error) -> Broken {
 
 fn broken(error: ureq::Error) -> Broken {
     match error {
+        // TLS wraps what it does not like, such as a certificate, in this kind.
+        ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Broken::Odd(format!("TLS: {e}"))
+        }
         ureq::Error::Io(e) => Broken::Passing(e.to_string()),
         ureq::Error::Timeout(what) => Broken::Passing(format!("nothing moved in time ({what})")),
         ureq::Error::HostNotFound => Broken::Passing("there is no such host".into()),

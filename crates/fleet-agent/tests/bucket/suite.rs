@@ -36,8 +36,11 @@ pub(crate) const EVERYTHING: Server = Server {
     many: 2_500,
 };
 
+/// XML cannot hold its first character, and changes its last.
+pub(crate) const CONTROL: &str = "\u{1} tab\tline\nreturn\r";
+
 /// Keys that have to be escaped one way in an address, another in a signature, a third in a document.
-pub(crate) const ODD_KEYS: [&str; 14] = [
+pub(crate) const ODD_KEYS: [&str; 15] = [
     "a b/c d",
     "50%/100%25",
     "plus+plus/%2B",
@@ -52,6 +55,7 @@ pub(crate) const ODD_KEYS: [&str; 14] = [
     "<tag>&amp;",
     "[x]{y}|z^`",
     "trailing.",
+    CONTROL,
 ];
 
 /// Bytes of a file that is nowhere: those at `from`.

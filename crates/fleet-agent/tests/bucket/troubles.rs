@@ -137,7 +137,7 @@ fn a_clock_that_is_off_is_set_by_the_store() {
 
 #[test]
 fn a_conditional_put_whose_answer_was_lost_is_no_defeat() {
-    for (there, wanted) in [("mine", Ok(())), ("theirs", Err(StoreError::Exists))] {
+    for (there, wanted) in [("mine", Ok(())), ("them", Err(StoreError::Exists))] {
         let played = Played::new(move |seen, number| match (seen.method.as_str(), number) {
             ("GET", _) => reply(200, there),
             (_, 0) => silence(),
@@ -330,6 +330,25 @@ fn parts_that_outgrow_the_buffer_are_streamed() {
 }
 
 #[test]
+fn listings_are_asked_for_in_an_escaped_form() {
+    let played = Played::new(|_, _| {
+        reply(
+            200,
+            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
+             <NextContinuationToken>a+/=</NextContinuationToken>\
+             <Contents><Key>runs+of/j-1/%01</Key></Contents></ListBucketResult>",
+        )
+    });
+    let page = s3(&played).list("x y/", None).unwrap();
+    assert_eq!(page.entries[0].key, "\u{1}");
+    s3(&played).list("", page.next.as_deref()).unwrap();
+    let lines = played.lines();
+    let all = "encoding-type=url&list-type=2&max-keys=1000&prefix=runs%20of%2Fj-1%2F";
+    assert_eq!(lines[0], format!("GET /bucket?{all}x%20y%2F"));
+    assert_eq!(lines[1], format!("GET /bucket?continuation-token=a%2B%2F%3D&{all}"));
+}
+
+#[test]
 fn google_is_asked_for_conditions_and_pages() {
     let played = Played::new(|seen, number| match (seen.method.as_str(), number) {
         ("POST", 0) => reply(200, r#"{"name":"a","crc32c":"qTxfkw=="}"#),
@@ -435,6 +454,7 @@ fn an_upload_of_google_that_stands_still_is_given_up() {
         matches!(&told, Err(StoreError::Passing(why)) if why.contains("does not come forward")),
         "{told:?}"
     );
+    assert_eq!(played.seen().len(), 2 + 6, "so many chunks that led nowhere");
 }
 
 const PROXIED: &str = "FLEET_TEST_STORE";
