@@ -60,7 +60,9 @@ pub struct StoreAccess {
     pub expires_in_ms: Option<u64>,
 }
 
-/// One request to a store, to be signed. The key is relative to the place's prefix.
+/// One request to a store, to be signed. The key is relative to the place's prefix; an empty one is the bucket
+/// itself, for a listing, whose `prefix` in the query is whole. Google Cloud Storage is spoken to by its XML
+/// interface. Azure signs objects: the machine adds what it does with them in parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StoreCall {
     /// `GET`, `PUT`, `POST`, `DELETE`.
