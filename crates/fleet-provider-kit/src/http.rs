@@ -13,7 +13,7 @@ pub use reply::{Effect, Reply};
 use fleet_provider::ProviderError;
 use fleet_types::realm::is_loopback_url;
 use fleet_types::{Fault, Scope};
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -129,8 +129,14 @@ impl Client {
 
     /// Sends one call and reads the whole answer, whatever its status.
     pub async fn send(&self, call: Call) -> Result<Reply, ProviderError> {
+        self.send_as(call, HeaderMap::new()).await
+    }
+
+    /// The same with further headers, for a credential that changes during the client's life.
+    pub async fn send_as(&self, call: Call, headers: HeaderMap) -> Result<Reply, ProviderError> {
         let (operation, effect) = (call.operation, call.effect);
         let mut request = self.http.request(call.method, format!("{}{}", self.base, call.path));
+        request = request.headers(headers);
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }

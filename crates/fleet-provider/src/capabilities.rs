@@ -17,6 +17,8 @@ pub enum Idempotency {
 pub enum NoticeSource {
     /// EC2 instance metadata, `spot/instance-action`.
     Ec2Metadata,
+    /// Compute Engine's metadata server, `instance/preempted`.
+    GceMetadata,
     /// There is no notice: the machine stops without a word.
     None,
 }

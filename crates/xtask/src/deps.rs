@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fleet-agent-api", 4),
     ("fleet-provider-kit", 5),
     ("fleet-provider-aws", 6),
+    ("fleet-provider-gcp", 6),
     ("fleet-provider-lambda", 6),
     ("fleet-provider-vast", 6),
     ("fleet-ssh", 6),
