@@ -9,7 +9,7 @@ mod outside;
 use crate::error::Result;
 use crate::home::{Home, write_private};
 use crate::inner::Inner;
-use fleet_lifecycle::{Anchor, Reading, Stakes, Told, Trust};
+use fleet_lifecycle::{Anchor, NEAR, Reading, Stakes, Told, Trust};
 use fleet_store::Store;
 use fleet_types::{MachineRow, Realm, RealmId, Timestamp};
 use nix::time::{ClockId, clock_gettime};
@@ -226,7 +226,7 @@ pub(crate) async fn of_command(home: &Home, realm: &Realm) -> Timestamp {
 
 /// Looks at the clocks for as long as the controller lives, and tells while they differ.
 pub(crate) async fn watch(inner: Weak<Inner>) {
-    let (mut differ, mut kept) = (false, Instant::now());
+    let (mut told, mut kept) = (None::<i64>, Instant::now());
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(inner) = inner.upgrade() else { return };
@@ -235,15 +235,23 @@ pub(crate) async fn watch(inner: Weak<Inner>) {
             continue;
         }
         let apart = inner.clock.tend().await;
+        // Once for each jump.
+        let same =
+            |by: i64| told.is_some_and(|t| (by - t).unsigned_abs() <= NEAR.as_millis() as u64);
         match apart {
-            Some(by) if !differ => tell(&inner, by),
-            None if differ => {
+            Some(by) if same(by) => {}
+            Some(by) => {
+                inner.calm_all(ALARM);
+                tell(&inner, by);
+                told = Some(by);
+            }
+            None if told.is_some() => {
                 tracing::info!("the wall clock agrees again with the time of the jobs");
                 inner.calm_all(ALARM);
+                told = None;
             }
-            Some(_) | None => {}
+            None => {}
         }
-        differ = apart.is_some();
         if kept.elapsed() >= RARELY {
             kept = Instant::now();
             inner.clock.keep().await;
