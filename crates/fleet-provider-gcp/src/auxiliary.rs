@@ -83,14 +83,17 @@ impl GcpProvider {
     /// Google would remove a rule under the machines that need it, and they could not be reached any more.
     async fn remove_rule(&self, name: &str) -> Result<()> {
         let fleet = name.strip_prefix("fleet-").map(FleetId::new);
-        let Some(owner) = fleet.map(|fleet| OwnerTag { fleet }).filter(|o| fleet_name(&o.fleet) == name)
+        let Some(owner) =
+            fleet.map(|fleet| OwnerTag { fleet }).filter(|o| fleet_name(&o.fleet) == name)
         else {
             return Err(rejected("NotOurs", format!("`{name}` is no rule of a fleet")));
         };
         let listing = self.list(&owner).await?;
         if !listing.complete || !listing.instances.is_empty() {
             let count = listing.instances.len();
-            let why = format!("{count} machines of the fleet, or places that were not reached, may need it");
+            let why = format!(
+                "{count} machines of the fleet, or places that were not reached, may need it"
+            );
             return Err(rejected("InUse", why));
         }
         let call = self.clients.firewalls.delete().set_project(self.clients.project());

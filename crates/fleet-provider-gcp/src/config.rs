@@ -113,7 +113,8 @@ impl GcpConfig {
 
 /// What may stand in a path as a project: `my-project`, or `example.com:my-project`.
 fn is_project(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b':');
+    let inner =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b':');
     (2..=100).contains(&text.len()) && text.bytes().all(inner)
 }
 

@@ -130,8 +130,7 @@ impl Account {
         if let Some(credentials) = held.as_ref() {
             return Ok(credentials.clone());
         }
-        let fresh = build(&self.source)
-            .map_err(|why| CredentialsError::from_msg(false, why))?;
+        let fresh = build(&self.source).map_err(|why| CredentialsError::from_msg(false, why))?;
         *held = Some(fresh.clone());
         Ok(fresh)
     }
@@ -218,7 +217,8 @@ fn document(config: &GcpConfig, path: &Path, shown: &str) -> Result<Value> {
     })?;
     let odd = |why: String| {
         let path = path.display();
-        refused("odd-file").message(format!("{shown}: `{path}` is no credential of Google's: {why}"))
+        refused("odd-file")
+            .message(format!("{shown}: `{path}` is no credential of Google's: {why}"))
     };
     let json: Value = serde_json::from_str(found.secret.expose_secret())
         .map_err(|e| odd(format!("line {}, column {}", e.line(), e.column())))?;
@@ -227,7 +227,9 @@ fn document(config: &GcpConfig, path: &Path, shown: &str) -> Result<Value> {
     }
     match json.get("type").and_then(Value::as_str) {
         Some(
-            "service_account" | "authorized_user" | "external_account"
+            "service_account"
+            | "authorized_user"
+            | "external_account"
             | "impersonated_service_account",
         ) => Ok(json),
         other => Err(odd(format!("fleet does not know the type `{}`", other.unwrap_or("")))),

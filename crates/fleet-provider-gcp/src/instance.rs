@@ -7,9 +7,7 @@ use crate::offers::shape_name;
 use crate::operation::End;
 use crate::wire::{last, place, time};
 use fleet_provider_kit::{mark, reachable};
-use fleet_types::{
-    Address, DeathCause, Instance, InstanceId, InstanceState, Market, Place,
-};
+use fleet_types::{Address, DeathCause, Instance, InstanceId, InstanceState, Market, Place};
 use google_cloud_compute_v1::model::Instance as GceInstance;
 use std::time::Duration;
 
@@ -132,7 +130,8 @@ mod tests {
     #[test]
     fn states_and_causes_are_what_google_says() {
         use InstanceState::{Pending, Running, Stopped, Stopping, Unknown};
-        let taken = End { cause: DeathCause::Preempted, at: Timestamp::parse("2026-01-01T09:00:00Z") };
+        let taken =
+            End { cause: DeathCause::Preempted, at: Timestamp::parse("2026-01-01T09:00:00Z") };
         for (status, end, expected) in [
             ("PROVISIONING", None, Pending),
             ("STAGING", None, Pending),
@@ -159,7 +158,10 @@ mod tests {
     fn a_machine_is_read_whole_and_a_strangers_mark_is_none() {
         let machine = seen(machine("RUNNING"), None);
         assert_eq!((machine.id.as_str(), machine.market), ("fleet-0123", Market::Spot));
-        assert_eq!((machine.place.region.as_str(), machine.place.zone.as_str()), ("europe-west4", "europe-west4-b"));
+        assert_eq!(
+            (machine.place.region.as_str(), machine.place.zone.as_str()),
+            ("europe-west4", "europe-west4-b")
+        );
         assert_eq!(machine.instance_type, "n1-standard-8+2xT4");
         assert_eq!(machine.fleet, None);
         assert_eq!(machine.token.expect("a token").as_str(), "fedcba9876543210fedcba9876543210");

@@ -114,8 +114,7 @@ async fn patch(
     ranges: impl IntoIterator<Item = String>,
 ) -> Result<()> {
     let name = fleet_name(&owner.fleet);
-    let change =
-        Firewall::new().set_allowed([allowed(ports)]).set_source_ranges(ranges);
+    let change = Firewall::new().set_allowed([allowed(ports)]).set_source_ranges(ranges);
     let call = clients.firewalls.patch().set_project(clients.project()).set_firewall(name);
     match call.set_body(change).send().await {
         Ok(_) => Ok(()),

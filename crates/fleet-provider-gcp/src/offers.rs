@@ -27,11 +27,8 @@ pub(crate) async fn find(clients: &Clients, query: &OfferQuery) -> Result<Vec<Of
     if !query.places.is_empty() && !query.places.iter().any(ours) {
         return Ok(Vec::new());
     }
-    let (shapes, attachable, prices) = tokio::join!(
-        shapes(clients, query),
-        attachable(clients, query),
-        price::list(clients)
-    );
+    let (shapes, attachable, prices) =
+        tokio::join!(shapes(clients, query), attachable(clients, query), price::list(clients));
     let shapes = shapes?;
     let attachable = known(attachable, "attachable GPUs are unknown")?;
     let prices = known(prices, "prices are unknown")?;
@@ -44,7 +41,9 @@ pub(crate) async fn find(clients: &Clients, query: &OfferQuery) -> Result<Vec<Of
 fn known<T: Default>(answer: Result<T>, otherwise: &str) -> Result<T> {
     match answer {
         Ok(known) => Ok(known),
-        Err(error) if error.fault == fleet_types::Fault::Auth && error.code == "UNAUTHENTICATED" => {
+        Err(error)
+            if error.fault == fleet_types::Fault::Auth && error.code == "UNAUTHENTICATED" =>
+        {
             Err(error)
         }
         Err(error) => {
@@ -121,7 +120,8 @@ fn rows(
 ) -> Vec<Offer> {
     let mut offers = Vec::new();
     for (place, shape) in shapes {
-        let there = |kind: &str| attachable.iter().any(|(zone, k)| *zone == place.zone && *k == kind);
+        let there =
+            |kind: &str| attachable.iter().any(|(zone, k)| *zone == place.zone && *k == kind);
         let with_gpus = shape.attached().into_iter().filter(|s| s.gpu_kind().is_some_and(there));
         for shape in std::iter::once(shape.clone()).chain(with_gpus).filter(|s| s.fits(query)) {
             for market in [Market::Spot, Market::OnDemand] {

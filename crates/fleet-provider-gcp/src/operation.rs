@@ -64,9 +64,9 @@ pub(crate) fn end(operations: &[Operation]) -> Option<End> {
         (&["delete"], false, DeathCause::ByUser),
         (&["stop"], false, DeathCause::ByUser),
     ];
-    words.into_iter().find_map(|(kinds, failed, cause)| {
-        told(kinds, failed).map(|at| End { cause, at })
-    })
+    words
+        .into_iter()
+        .find_map(|(kinds, failed, cause)| told(kinds, failed).map(|at| End { cause, at }))
 }
 
 /// The verdict on a create that was accepted: nothing wrong so far, or why nothing was made.

@@ -119,7 +119,9 @@ impl Provider for GcpProvider {
         };
         let odd = || Effect::Read.unreadable(GET, "the answer is about another instance");
         let read = |end: Option<&operation::End>| {
-            instance::read(&found, end, self.clients.loopback).filter(|i| i.id == *id).ok_or_else(odd)
+            instance::read(&found, end, self.clients.loopback)
+                .filter(|i| i.id == *id)
+                .ok_or_else(odd)
         };
         let machine = read(None)?;
         if !matches!(machine.state, InstanceState::Stopped { .. }) {
@@ -212,9 +214,10 @@ fn untold(error: &ProviderError) -> String {
 
 /// How many GPUs the project may still have anywhere. The limits of each region are beside it.
 fn quota(project: &Project) -> String {
-    let all = project.quotas.iter().find(|q| {
-        q.metric.as_ref().and_then(|m| m.name()) == Some("GPUS_ALL_REGIONS")
-    });
+    let all = project
+        .quotas
+        .iter()
+        .find(|q| q.metric.as_ref().and_then(|m| m.name()) == Some("GPUS_ALL_REGIONS"));
     let regions = "limits of a region: gcloud compute regions describe REGION";
     match all.and_then(|q| Some((q.usage?, q.limit?))) {
         Some((used, limit)) => format!("{used} of {limit} GPUs in use in all regions; {regions}"),

@@ -43,7 +43,14 @@ pub(crate) fn request_id(token: &Token) -> String {
         2 => 'a',
         _ => 'b',
     };
-    format!("{}-{}-4{}-{variant}{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    format!(
+        "{}-{}-4{}-{variant}{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
 }
 
 /// A name of Compute Engine: `[a-z]([-a-z0-9]{0,61}[a-z0-9])?`.
@@ -76,7 +83,8 @@ pub(crate) fn checked<'a>(
 
 /// Every label of a create: lower case, what else is not allowed replaced by a dash, cut to 63 characters.
 pub(crate) fn labels(request: &LaunchRequest) -> Vec<(String, String)> {
-    let named = mark::tags(request).into_iter().map(|(key, value)| (encoded(&key), encoded(&value)));
+    let named =
+        mark::tags(request).into_iter().map(|(key, value)| (encoded(&key), encoded(&value)));
     // A label's key begins with a letter.
     named.filter(|(key, _)| key.bytes().next().is_some_and(|b| b.is_ascii_lowercase())).collect()
 }
@@ -129,7 +137,8 @@ macro_rules! every_scope {
             }
             gaps.extend(page.unreachables.iter().map(|scope| format!("{scope} was not reached")));
             for (scope, rows) in page.items {
-                let code = rows.warning.as_ref().and_then(|w| w.code.as_ref()).and_then(|c| c.name());
+                let code =
+                    rows.warning.as_ref().and_then(|w| w.code.as_ref()).and_then(|c| c.name());
                 if let Some(code) = code.filter(|c| *c != "NO_RESULTS_ON_PAGE") {
                     gaps.push(format!("{scope}: {code}"));
                 }

@@ -70,7 +70,9 @@ async fn word(clients: &Clients, (region, kind): &Topic) -> Option<Word> {
         word.source.extend(uptime.map(|hours| format!("estimated uptime {hours:.1} h")));
         word.source.extend(obtainability.map(|o| format!("obtainability {o:.2}")));
     }
-    word.source.extend(past.map(|rate| format!("{:.0} % of ended spot machines were taken", rate * 100.0)));
+    word.source.extend(
+        past.map(|rate| format!("{:.0} % of ended spot machines were taken", rate * 100.0)),
+    );
     (!word.source.is_empty()).then_some(word)
 }
 
@@ -93,7 +95,9 @@ async fn capacity(
         .set_provisioning_model(advised::ProvisioningModel::Spot);
     let body = CapacityAdviceRequest::new()
         .set_size(1)
-        .set_instance_properties(CapacityAdviceRequestInstanceProperties::new().set_scheduling(spot))
+        .set_instance_properties(
+            CapacityAdviceRequestInstanceProperties::new().set_scheduling(spot),
+        )
         .set_instance_flexibility_policy(
             CapacityAdviceRequestInstanceFlexibilityPolicy::new()
                 .set_instance_selections([("fleet", selection)]),
@@ -111,7 +115,8 @@ async fn capacity(
 
 fn scores(answer: &CapacityAdviceResponse) -> (Option<f64>, Option<f64>) {
     let scores = answer.recommendations.first().and_then(|r| r.scores.as_ref());
-    let uptime = scores.and_then(|s| s.estimated_uptime.as_ref()).map(|d| d.seconds() as f64 / 3600.0);
+    let uptime =
+        scores.and_then(|s| s.estimated_uptime.as_ref()).map(|d| d.seconds() as f64 / 3600.0);
     let chance = scores.and_then(|s| s.obtainability);
     (uptime.filter(|h| *h > 0.0), chance.filter(|c| (0.0..=1.0).contains(c)))
 }
@@ -159,14 +164,13 @@ mod tests {
     fn scores_and_history_are_read_and_nonsense_is_unknown() {
         let answer = |uptime: &str, chance: f64| {
             let scores = json!({"estimatedUptime": uptime, "obtainability": chance});
-            serde_json::from_value(json!({"recommendations": [{"scores": scores}]})).expect("advice")
+            serde_json::from_value(json!({"recommendations": [{"scores": scores}]}))
+                .expect("advice")
         };
         assert_eq!(scores(&answer("7200s", 0.75)), (Some(2.0), Some(0.75)));
         assert_eq!(scores(&answer("0s", 7.0)), (None, None));
         assert_eq!(scores(&CapacityAdviceResponse::new()), (None, None));
-        let record = |end: &str, rate: f64| {
-            json!({"interval": {"startTime": "2026-01-01T00:00:00Z", "endTime": end}, "preemptionRate": rate})
-        };
+        let record = |end: &str, rate: f64| json!({"interval": {"startTime": "2026-01-01T00:00:00Z", "endTime": end}, "preemptionRate": rate});
         let records = [record("2026-01-03T00:00:00Z", 0.4), record("2026-01-02T00:00:00Z", 0.9)];
         let past = serde_json::from_value(json!({"preemptionHistory": records})).expect("history");
         assert_eq!(newest(&past), Some(0.4));

@@ -22,8 +22,18 @@ const MONTH_HOURS: f64 = 730.0;
 
 /// Texts with one of these are about another way to buy, or another thing.
 const OTHERS: [&str; 12] = [
-    "custom", "commitment", "sole tenancy", "reserved", "premium", "dws ", "calendar", "flex start",
-    "suspended", "vws", "workstation", "confidential",
+    "custom",
+    "commitment",
+    "sole tenancy",
+    "reserved",
+    "premium",
+    "dws ",
+    "calendar",
+    "flex start",
+    "suspended",
+    "vws",
+    "workstation",
+    "confidential",
 ];
 
 /// A part that has a price.
@@ -98,7 +108,8 @@ impl Prices {
 
     fn add(&mut self, sku: &Value) -> Option<()> {
         let (part, market) = part(sku)?;
-        let nanos = rate(sku)? / if matches!(part, Part::Ssd | Part::Disk) { MONTH_HOURS } else { 1.0 };
+        let nanos =
+            rate(sku)? / if matches!(part, Part::Ssd | Part::Disk) { MONTH_HOURS } else { 1.0 };
         for region in sku.get("serviceRegions")?.as_array()?.iter().filter_map(Value::as_str) {
             let prices = self.0.entry((region.to_owned(), market)).or_default();
             prices.insert(part.clone(), nanos.round() as i64);
@@ -111,12 +122,14 @@ impl Prices {
 pub(super) async fn list(clients: &Clients) -> Result<Prices> {
     let (mut prices, mut next) = (Prices::default(), None::<String>);
     for _ in 0..PAGES_MAX {
-        let mut call = Call::get(OPERATION, PATH).query("pageSize", "5000").query("currencyCode", "USD");
+        let mut call =
+            Call::get(OPERATION, PATH).query("pageSize", "5000").query("currencyCode", "USD");
         if let Some(token) = next.take() {
             call = call.query("pageToken", token);
         }
         let page = clients.billing(call).await?.json()?;
-        let skus = wire::list(&page, "skus").map_err(|odd| unreadable(OPERATION, odd.to_string()))?;
+        let skus =
+            wire::list(&page, "skus").map_err(|odd| unreadable(OPERATION, odd.to_string()))?;
         for sku in skus {
             prices.add(sku);
         }
@@ -148,7 +161,8 @@ fn is_whole_in_gpu(machine: &str) -> bool {
 /// What a text is the price of, and in which market. `None`: of nothing that is bought here.
 fn part(sku: &Value) -> Option<(Part, Market)> {
     let category = sku.get("category")?;
-    let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(str::to_lowercase);
+    let text =
+        |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(str::to_lowercase);
     let said = text(sku, "description")?;
     if OTHERS.iter().any(|word| said.contains(word)) {
         return None;
@@ -227,7 +241,8 @@ mod tests {
     fn prices(rows: &[(&str, &str, &str, i64)]) -> Prices {
         let mut prices = Prices::default();
         for (text, group, usage, nanos) in rows {
-            let family = if *group == "LocalSSD" || *group == "SSD" { "Storage" } else { "Compute" };
+            let family =
+                if *group == "LocalSSD" || *group == "SSD" { "Storage" } else { "Compute" };
             prices.add(&sku(text, family, group, usage, *nanos));
         }
         prices
@@ -249,8 +264,18 @@ mod tests {
             ("G2 Instance Core running in Americas", "CPU", "OnDemand", 24_988_000),
             ("G2 Instance Ram running in Americas", "RAM", "OnDemand", 2_927_000),
             ("Nvidia L4 GPU running in Americas", "GPU", "OnDemand", 560_004_000),
-            ("Spot Preemptible G2 Instance Core running in Americas", "CPU", "Preemptible", 9_995_000),
-            ("Spot Preemptible G2 Instance Ram running in Americas", "RAM", "Preemptible", 1_171_000),
+            (
+                "Spot Preemptible G2 Instance Core running in Americas",
+                "CPU",
+                "Preemptible",
+                9_995_000,
+            ),
+            (
+                "Spot Preemptible G2 Instance Ram running in Americas",
+                "RAM",
+                "Preemptible",
+                1_171_000,
+            ),
         ];
         let g2 = shape("g2-standard-4", 4, 16, Some(("nvidia-l4", 1)), 0);
         let before = prices(&rows);
@@ -288,7 +313,10 @@ mod tests {
     #[test]
     fn the_texts_of_gpus_are_told_apart() {
         for (text, kind) in [
-            ("Nvidia Tesla T4 GPU attached to Spot Preemptible VMs running in EMEA", "nvidia-tesla-t4"),
+            (
+                "Nvidia Tesla T4 GPU attached to Spot Preemptible VMs running in EMEA",
+                "nvidia-tesla-t4",
+            ),
             ("Nvidia Tesla A100 GPU running in Americas", "nvidia-tesla-a100"),
             ("Nvidia Tesla A100 80GB GPU running in Americas", "nvidia-a100-80gb"),
             ("Nvidia H100 80GB GPU running in Americas", "nvidia-h100-80gb"),
@@ -306,7 +334,8 @@ mod tests {
 
     #[test]
     fn the_odd_families_have_their_prices() {
-        let b200 = "A4 Nvidia B200 (1 gpu slice) attached to Spot Preemptible VMs running in Virginia";
+        let b200 =
+            "A4 Nvidia B200 (1 gpu slice) attached to Spot Preemptible VMs running in Virginia";
         let rows = [
             // Filed under OnDemand, and spot by its words.
             (b200, "GPU", "OnDemand", 4_000_000_000),
@@ -315,7 +344,12 @@ mod tests {
             ("Nvidia H100 80GB Plus GPU running in Americas", "GPU", "OnDemand", 9_000_000_000),
             ("SSD backed Local Storage in Americas", "LocalSSD", "OnDemand", 80_000_000),
             ("Balanced PD Capacity in Americas", "SSD", "OnDemand", 100_000_000),
-            ("N1 Predefined Instance Core running in Americas", "N1Standard", "OnDemand", 31_611_000),
+            (
+                "N1 Predefined Instance Core running in Americas",
+                "N1Standard",
+                "OnDemand",
+                31_611_000,
+            ),
             ("N1 Predefined Instance Ram running in Americas", "N1Standard", "OnDemand", 4_237_000),
             ("A3 Instance Core running in Americas", "CPU", "OnDemand", 30_000_000),
             ("A3 Instance Ram running in Americas", "RAM", "OnDemand", 2_600_000),
@@ -331,7 +365,10 @@ mod tests {
         let sum = 208.0 * 0.029 + 1872.0 * 0.0025 + 72.0 + ssd;
         assert!((price(&mega, Market::OnDemand).expect("a price") - sum).abs() < 1e-3);
         let ultra = shape("a3-ultragpu-8g", 224, 2952, Some(("nvidia-h200-141gb", 8)), 0);
-        assert!(price(&ultra, Market::OnDemand).is_some(), "where it has no cores of its own, A3's");
+        assert!(
+            price(&ultra, Market::OnDemand).is_some(),
+            "where it has no cores of its own, A3's"
+        );
         let n1 = shape("n1-standard-8", 8, 30, None, 0);
         assert!((price(&n1, Market::OnDemand).expect("a price") - 0.379_998).abs() < 1e-6);
         assert!(prices.disk("us-central1").is_some() && prices.disk("us-east1").is_none());

@@ -85,7 +85,8 @@ pub(super) fn filter(query: &OfferQuery) -> String {
         return format!("name eq \"{}\"", plain.collect::<String>());
     }
     if query.accelerators.is_empty() {
-        return "name eq \"(e2|n1|n2|n2d|n4|c2|c3|c4)-(standard|highmem|highcpu)-[0-9]+\"".to_owned();
+        return "name eq \"(e2|n1|n2|n2d|n4|c2|c3|c4)-(standard|highmem|highcpu)-[0-9]+\""
+            .to_owned();
     }
     let n1 = if could_attach(query) { "|n1-standard" } else { "" };
     format!("name eq \"(a[2-9]x?-[a-z]+|g[2-9]-[a-z]+{n1})-[0-9]+g?\"")
@@ -194,9 +195,13 @@ impl Shape {
         };
         if query.accelerators.is_empty() {
             // A type that was named is taken as it is, GPU or not.
-            return query.instance_type.as_ref().is_some_and(|t| t.eq_ignore_ascii_case(&self.name));
+            return query
+                .instance_type
+                .as_ref()
+                .is_some_and(|t| t.eq_ignore_ascii_case(&self.name));
         }
-        let asked = query.vcpus.is_some() || query.memory_gib.is_some() || query.instance_type.is_some();
+        let asked =
+            query.vcpus.is_some() || query.memory_gib.is_some() || query.instance_type.is_some();
         let attached = parts(&self.name).gpus.is_some();
         // One core to a GPU is sold, and is of no use to anybody who did not ask for it.
         let roomy = asked || !attached || self.vcpus >= CPU_LEAST_PER_GPU * f64::from(have.count);
@@ -265,7 +270,11 @@ mod tests {
             ("g4-standard-48", "nvidia-rtx-pro-6000", 1, "RTXPRO6000"),
         ] {
             let shape = shape(machine(name, 24, 98_304, Some((kind, count)))).expect(name);
-            assert_eq!(shape.accelerator, Some(Accelerator { name: unified.into(), count }), "{name}");
+            assert_eq!(
+                shape.accelerator,
+                Some(Accelerator { name: unified.into(), count }),
+                "{name}"
+            );
             assert!(shape.fits(&asks(unified, count)) && !shape.fits(&asks(unified, count + 1)));
             assert!(shape.gpu_memory_gb.is_some(), "{name}");
         }
@@ -314,7 +323,10 @@ mod tests {
             ("g2-standard-4", true),
         ] {
             let shape = shape(machine(name, 24, 98_304, Some(("nvidia-l4", 1)))).expect(name);
-            assert_eq!((shape.is_sold(Market::OnDemand), shape.is_sold(Market::Spot)), (sold, true));
+            assert_eq!(
+                (shape.is_sold(Market::OnDemand), shape.is_sold(Market::Spot)),
+                (sold, true)
+            );
         }
     }
 
@@ -324,7 +336,8 @@ mod tests {
         assert!(!filter(&asks("H100", 8)).contains("n1-standard"));
         assert!(!filter(&asks("V100", 3)).contains("n1-standard"), "three cannot be attached");
         assert!(filter(&OfferQuery::default()).contains("e2|n1"));
-        let named = OfferQuery { instance_type: Some("n1-standard-4+1xT4\" x".into()), ..asks("T4", 1) };
-        assert_eq!(filter(&named), "name eq \"n1-standard-4\"");
+        let named = |t: &str| OfferQuery { instance_type: Some(t.into()), ..asks("T4", 1) };
+        assert_eq!(filter(&named("n1-standard-4+1xT4")), "name eq \"n1-standard-4\"");
+        assert_eq!(filter(&named("x\" or y")), "name eq \"xory\"");
     }
 }

@@ -164,9 +164,8 @@ fn disk_type(machine: &str) -> &'static str {
 }
 
 fn public_interface() -> NetworkInterface {
-    let public = AccessConfig::new()
-        .set_type(access_config::Type::OneToOneNat)
-        .set_name("External NAT");
+    let public =
+        AccessConfig::new().set_type(access_config::Type::OneToOneNat).set_name("External NAT");
     NetworkInterface::new().set_network(NETWORK).set_access_configs([public])
 }
 
