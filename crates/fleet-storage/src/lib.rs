@@ -5,16 +5,20 @@
 //! seen and a ghost of an old epoch never wins. Invariant: nothing read from a task, a machine or a store
 //! is written outside the folder it belongs to.
 //!
-//! Deliberately absent: the network, clocks, the environment. What moves bytes between machines is the
-//! caller; buckets will be another body of [`CheckpointStore`].
+//! A bucket is reached by [`Buckets`]: the controller's side of what machines save by themselves.
+//! Deliberately absent: the environment, and moving bytes between machines.
 
 pub mod bucket;
 pub mod checkpoint;
+mod clock;
 mod durable;
 mod error;
 pub mod snapshot;
 
-pub use bucket::Refused;
+pub use bucket::{
+    Bucket, BucketCheckpoints, Buckets, Created, Grant, Held, LogRecords, Raised, Refused, Scope,
+    Size, Skipped,
+};
 pub use checkpoint::{
     BlobReader, BlobState, CheckpointStore, LocalCheckpoints, Output, Published, RelayStore,
 };

@@ -62,7 +62,9 @@ pub enum BadBucket {
     Name(String),
     #[error("the path `{}` has an empty or dotted part", .0.escape_debug())]
     Path(String),
-    #[error("the bucket's URL carries credentials; remove them, fleet finds them where the cloud's own tools keep them")]
+    #[error(
+        "the bucket's URL carries credentials; remove them, fleet finds them where the cloud's own tools keep them"
+    )]
     Credentials,
     #[error("`{}` is no option of a bucket's URL; there are endpoint and region", .0.escape_debug())]
     Option(String),

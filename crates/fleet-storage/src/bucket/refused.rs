@@ -62,8 +62,10 @@ impl Answer {
             let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
             Some(rest.split('"').next()?.to_owned())
         };
-        let of = |tag: &str, name: &str| element(text, tag).map(str::to_owned).or_else(|| json(name));
-        let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse().ok());
+        let of =
+            |tag: &str, name: &str| element(text, tag).map(str::to_owned).or_else(|| json(name));
+        let status =
+            text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3)?.parse().ok());
         Self {
             code: of("Code", "reason").or_else(|| json("error")),
             message: of("Message", "message"),
@@ -84,10 +86,17 @@ impl Answer {
             "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => {
                 Refused::NoBucket(bucket)
             }
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken"
-            | "RequestExpired" | "invalid_grant" => Refused::Expired { bucket, code },
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "TemporaryRedirect"
-            | "IllegalLocationConstraintException" | "BareRedirect" => {
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "TokenRefreshRequired"
+            | "InvalidToken"
+            | "RequestExpired"
+            | "invalid_grant" => Refused::Expired { bucket, code },
+            "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "TemporaryRedirect"
+            | "IllegalLocationConstraintException"
+            | "BareRedirect" => {
                 let asked = asked_region.to_owned();
                 Refused::WrongRegion { bucket, asked, region: self.region.map(|r| shown(&r)) }
             }
@@ -95,10 +104,12 @@ impl Answer {
             _ if matches!(self.status, Some(401 | 403)) => {
                 Refused::Denied { bucket, what: what.to_owned(), code }
             }
-            "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch"
-            | "AuthenticationFailed" | "AuthorizationFailure" | "forbidden" => {
-                Refused::Denied { bucket, what: what.to_owned(), code }
-            }
+            "AccessDenied"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "AuthenticationFailed"
+            | "AuthorizationFailure"
+            | "forbidden" => Refused::Denied { bucket, what: what.to_owned(), code },
             _ => {
                 let words = self.message.map(|m| format!(": {}", shown(&m))).unwrap_or_default();
                 let detail = format!("{code}{words}");
@@ -182,8 +193,11 @@ pub(super) fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
 }
 
 fn shown(text: &str) -> String {
-    let cut = text.chars().take(200);
-    cut.flat_map(|c| c.is_control().then(|| c.escape_default()).into_iter().flatten().chain((!c.is_control()).then_some(c))).collect()
+    let mut out = String::new();
+    for c in text.chars().take(200) {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -225,7 +239,9 @@ mod tests {
             source: format!("status code: 404: <Error><Code>{code}</Code></Error>").into(),
         };
         assert!(is_missing(&missing("NoSuchKey")) && is_missing(&missing("BlobNotFound")));
-        assert!(!is_missing(&missing("NoSuchBucket")) && !is_missing(&missing("ContainerNotFound")));
+        assert!(
+            !is_missing(&missing("NoSuchBucket")) && !is_missing(&missing("ContainerNotFound"))
+        );
         let error = of_store("b", "r", "reading", &missing("NoSuchBucket"));
         assert!(matches!(error, Error::Bucket(Refused::NoBucket(_))), "{error}");
     }

@@ -7,7 +7,7 @@
 use super::blobs;
 use crate::durable;
 use crate::error::{Error, Result, check_digest};
-use fleet_types::{JobId, Tree, TreeEntry, TreeKind};
+use fleet_types::{JobId, Tree, TreeKind};
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl Export {
         // A folder of its own inside, so that it gets the mode that the user's new folders get.
         durable::make_dir(&export.young())?;
         for entry in &tree.entries {
-            let path = export.path(entry);
+            let path = export.path(&entry.path);
             match &entry.kind {
                 TreeKind::Dir => durable::make_dir(&path)?,
                 TreeKind::File { .. } | TreeKind::Link { .. } => {
@@ -67,16 +67,16 @@ impl Export {
         self.nursery.path().join("tree")
     }
 
-    /// Where an entry is written.
-    pub(crate) fn path(&self, entry: &TreeEntry) -> PathBuf {
-        self.young().join(&entry.path)
+    /// Where the entry with this path is written.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.young().join(path)
     }
 
     /// Gives the folder its modes, its links and, last, its name. Every file has been written. Blocks.
     pub(crate) fn finish(self) -> Result<()> {
         let disk = Error::disk;
         for entry in &self.tree.entries {
-            let path = self.path(entry);
+            let path = self.path(&entry.path);
             match &entry.kind {
                 TreeKind::File { .. } | TreeKind::Dir => {
                     let mode = Permissions::from_mode(entry.mode);
@@ -87,7 +87,7 @@ impl Export {
         }
         for entry in &self.tree.entries {
             if let TreeKind::Link { target } = &entry.kind {
-                let path = self.path(entry);
+                let path = self.path(&entry.path);
                 symlink(target, &path).map_err(disk(&path))?;
             }
         }
@@ -110,7 +110,7 @@ pub(super) fn export(job: &JobId, tree: &Tree, from: &Path, dest: &Path) -> Resu
             let (id, sha256) = (entry.path.clone(), sha256.clone());
             return Err(Error::Incomplete { job: job.clone(), id, sha256 });
         }
-        let (source, path) = (blobs::whole(from, sha256), export.path(entry));
+        let (source, path) = (blobs::whole(from, sha256), export.path(&entry.path));
         let mut reader = File::open(&source).map_err(Error::disk(&source))?;
         let mut file = create(&path)?;
         std::io::copy(&mut reader, &mut file).map_err(Error::disk(&path))?;

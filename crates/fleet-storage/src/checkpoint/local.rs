@@ -9,9 +9,7 @@ use super::blobs::Transfers;
 use super::place::{
     TRASH, check_job, clean, manifest_key, number_of, on_disk, output_key, remove_folder,
 };
-use super::{
-    BlobReader, BlobState, CheckpointStore, Output, Published, RelayStore, blobs, export,
-};
+use super::{BlobReader, BlobState, CheckpointStore, Output, Published, RelayStore, blobs, export};
 use crate::durable;
 use crate::error::{Error, Result, check_digest};
 use async_trait::async_trait;

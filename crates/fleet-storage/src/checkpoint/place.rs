@@ -25,7 +25,7 @@ pub(super) fn number_of(folder: &Key) -> Option<u32> {
 }
 
 /// A job id becomes a folder's name: it is checked before.
-pub(super) fn check_job(job: &JobId) -> Result<()> {
+pub(crate) fn check_job(job: &JobId) -> Result<()> {
     let text = job.as_str();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
@@ -61,7 +61,7 @@ pub(super) fn clean(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn remove_folder(path: &Path) -> Result<()> {
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::disk(path)(e)),
         _ => Ok(()),
@@ -69,7 +69,7 @@ pub(super) fn remove_folder(path: &Path) -> Result<()> {
 }
 
 /// Runs blocking work where it holds nobody up.
-pub(super) async fn on_disk<T: Send + 'static>(
+pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
