@@ -8,6 +8,17 @@ use fleet_types::{EndMachine, Epoch, FleetId, JobId, LogStream, StoredTree, Time
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Who tells a machine from inside that it will be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notifier {
+    /// EC2's instance metadata. Base URL: `AWS_EC2_METADATA_SERVICE_ENDPOINT` in the agent's environment, else
+    /// the link-local address.
+    Ec2,
+    /// Compute Engine's metadata server. Host: `GCE_METADATA_HOST` likewise.
+    Gce,
+}
+
 /// What `fleet-agent start` reads from its standard input, once a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentConfig {
@@ -20,10 +31,9 @@ pub struct AgentConfig {
     /// The machine's life from now, whoever is awake: `max_duration` on the machine itself.
     pub expires_in_ms: u64,
     pub end_machine: EndMachine,
-    /// Watch the EC2 metadata endpoint for notices (its base URL: `AWS_EC2_METADATA_SERVICE_ENDPOINT`
-    /// in the agent's environment, else the link-local address).
-    pub watch_ec2: bool,
-    /// Time between two looks at the metadata endpoint.
+    /// Whom to watch for notices; `None`: this cloud gives none.
+    pub notifier: Option<Notifier>,
+    /// Time between two looks at it, where it does not answer by itself.
     pub notice_poll_ms: u64,
     /// Time between two beats.
     pub beat_ms: u64,

@@ -58,9 +58,9 @@ pub(crate) fn daemon() -> Result<()> {
     detach()?;
     let watched = wire.clone();
     thread::spawn(move || gpu::watch(&watched));
-    if config.watch_ec2 && core.memory.notice.is_none() {
+    if let Some(notifier) = config.notifier.filter(|_| core.memory.notice.is_none()) {
         let (every, wire) = (Duration::from_millis(config.notice_poll_ms.max(50)), wire.clone());
-        thread::spawn(move || notice::watch(every, &wire));
+        thread::spawn(move || notice::watch(notifier, every, &wire));
     }
     thread::spawn(move || session::accept(&listener, &desk, &wire));
     Timers::new(config, core).run(&events);

@@ -1,12 +1,15 @@
-//! Watches the EC2 metadata endpoint for the notice that the machine will be taken.
+//! Watches the cloud's metadata endpoint for the notice that the machine will be taken.
 //!
-//! IMDSv2: a session token first, then a look at `spot/instance-action` every poll. Invariant: a notice is
-//! told once; a wall clock that is off never turns a warning of two minutes into none or into an hour.
-//! The endpoint is the only thing that this thread talks to, never through a proxy.
+//! EC2 is looked at here: a session token first, then `spot/instance-action` every poll. Compute Engine answers
+//! by itself (`gce`). Invariant: a notice is told once; a wall clock that is off never turns a warning of two
+//! minutes into none or into an hour. The endpoint is the only thing that this thread talks to, never through
+//! a proxy.
+
+mod gce;
 
 use crate::clock;
 use crate::core::{Event, Wire};
-use fleet_agent_api::Notice;
+use fleet_agent_api::{Notice, Notifier};
 use fleet_types::Timestamp;
 use serde::Deserialize;
 use std::thread;
@@ -26,18 +29,24 @@ struct InstanceAction {
 }
 
 /// Looks until there is a notice, then ends.
-pub(crate) fn watch(every: Duration, wire: &Wire) {
+pub(crate) fn watch(notifier: Notifier, every: Duration, wire: &Wire) {
+    let notice = match notifier {
+        Notifier::Ec2 => ec2(every),
+        Notifier::Gce => gce::wait(every),
+    };
+    let left = notice.deadline.since(notice.seen_at);
+    let _ = wire.send(Event::Noticed(notice, left));
+}
+
+/// Looks at EC2's endpoint until it says that the machine will be taken.
+fn ec2(every: Duration) -> Notice {
     let endpoint = std::env::var(ENDPOINT).unwrap_or_else(|_| LINK_LOCAL.into());
     let endpoint = endpoint.trim_end_matches('/').to_owned();
     let agent = client(Duration::from_secs(2));
     let mut token = None;
     loop {
         match look(&agent, &endpoint, &mut token) {
-            Ok(Some(notice)) => {
-                let left = notice.deadline.since(notice.seen_at);
-                let _ = wire.send(Event::Noticed(notice, left));
-                return;
-            }
+            Ok(Some(notice)) => return notice,
             Ok(None) => {}
             // No such endpoint, or slow: the next look may do better.
             Err(_) => token = None,

@@ -1,12 +1,12 @@
 //! Notices, the dead-man's switch and the end of a machine's life.
 
 use crate::rig::{PATIENCE, Rig, task};
-use fleet_agent_api::{FromAgent, StopReason, TaskState};
+use fleet_agent_api::{FromAgent, Notifier, StopReason, TaskState};
 use fleet_types::{EndMachine, Timestamp};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 type Answer = dyn Fn(&str, &str) -> (u16, String) + Send + Sync;
@@ -83,7 +83,7 @@ fn a_notice_stops_the_task_without_the_controller() {
         }
     }));
     let mut rig = Rig::new();
-    rig.config.watch_ec2 = true;
+    rig.config.notifier = Some(Notifier::Ec2);
     rig.env.push(("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), web.url.clone()));
     // A proxy that exists nowhere must not be asked.
     rig.env.push(("http_proxy".into(), "http://127.0.0.1:9".into()));
@@ -109,6 +109,53 @@ fn a_notice_stops_the_task_without_the_controller() {
     let until = std::fs::read_to_string(rig.base().join("preemption")).unwrap();
     let until = Timestamp::parse(until.trim()).expect("an RFC 3339 time");
     assert!(until <= deadline.minus(Duration::from_secs(9)), "{until} {deadline}");
+}
+
+#[test]
+fn a_notice_of_compute_engine_comes_by_a_question_that_is_held() {
+    let (word, held) = (Arc::new((Mutex::new(false), Condvar::new())), channel());
+    let (said, asking) = (Arc::clone(&word), Mutex::new(held.0));
+    let web = serve(Arc::new(move |first: &str, head: &str| {
+        let right = first.starts_with("get /computemetadata/v1/instance/preempted");
+        if !right || !head.contains("metadata-flavor: google") {
+            return (403, String::new());
+        }
+        if !first.contains("wait_for_change=true") {
+            return (200, "FALSE".into());
+        }
+        asking.lock().unwrap().send(()).unwrap();
+        let (taken, changed) = &*said;
+        let _held = changed.wait_while(taken.lock().unwrap(), |taken| !*taken).unwrap();
+        (200, "TRUE".into())
+    }));
+    let mut rig = Rig::new();
+    rig.config.notifier = Some(Notifier::Gce);
+    // Were it looked at by poll, nothing would be seen in time.
+    rig.config.notice_poll_ms = 600_000;
+    let host = web.url.strip_prefix("http://").unwrap().to_owned();
+    rig.env.push(("GCE_METADATA_HOST".into(), host));
+    rig.env.push(("http_proxy".into(), "http://127.0.0.1:9".into()));
+    let mut link = rig.run(task("trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"));
+    link.line("up");
+    drop(link);
+    held.1.recv_timeout(PATIENCE).expect("a question that may be held");
+    *word.0.lock().unwrap() = true;
+    word.1.notify_all();
+    let (mut link, mut state) = rig.hello(0);
+    crate::rig::wait_for("the notice", || {
+        if state.notice.is_none() {
+            (link, state) = rig.hello(0);
+        }
+        state.notice.is_some()
+    });
+    let notice = state.notice.clone().unwrap();
+    assert_eq!(notice.source, "GCE instance/preempted");
+    assert_eq!(notice.deadline.since(notice.seen_at), Duration::from_secs(30));
+    let end = match state.task {
+        TaskState::Ended(end) => end,
+        _ => link.ended(),
+    };
+    assert_eq!(end.stopped, Some(StopReason::Notice));
 }
 
 #[test]

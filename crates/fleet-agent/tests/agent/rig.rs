@@ -32,7 +32,7 @@ impl Rig {
             orphan_ms: 600_000,
             expires_in_ms: 600_000,
             end_machine: EndMachine::Never,
-            watch_ec2: false,
+            notifier: None,
             notice_poll_ms: 50,
             beat_ms: 100,
             alone_ms: None,

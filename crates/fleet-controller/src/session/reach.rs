@@ -6,7 +6,7 @@
 use super::Parting;
 use crate::keys::JobKeys;
 use crate::scene::Scene;
-use fleet_agent_api::{AgentConfig, PROTOCOL};
+use fleet_agent_api::{AgentConfig, Notifier, PROTOCOL};
 use fleet_lifecycle::Attempt;
 use fleet_provider::{Capabilities, NoticeSource};
 use fleet_ssh::{Channel, Error as SshError, HostKeyPolicy, Session, Target};
@@ -150,7 +150,11 @@ async fn start(
         orphan_ms: facts.time_scale.secs(900.0).max(Duration::from_secs(30)).as_millis() as u64,
         expires_in_ms: life.as_millis() as u64,
         end_machine: end_machine(realm, attempt, caps),
-        watch_ec2: caps.notice == NoticeSource::Ec2Metadata,
+        notifier: match caps.notice {
+            NoticeSource::Ec2Metadata => Some(Notifier::Ec2),
+            NoticeSource::GceMetadata => Some(Notifier::Gce),
+            NoticeSource::None => None,
+        },
         notice_poll_ms: facts.time_scale.secs(5.0).max(Duration::from_millis(250)).as_millis()
             as u64,
         beat_ms: 5_000,
