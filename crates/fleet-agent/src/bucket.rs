@@ -7,7 +7,7 @@
 
 mod asked;
 mod azure;
-mod crc32c;
+mod checksum;
 mod escape;
 mod fault;
 mod folder;

@@ -3,16 +3,22 @@
 //! Small objects are put as one blob, large ones in parallel blocks and a list of them. Invariant: a blob exists once
 //! its list is committed; blocks without a list are no blob, and Azure throws them away after a week.
 
+use super::checksum::Crc64;
 use super::escape::http_date;
 use super::lanes::{Lane, Lanes, part_size};
 use super::link::{At, Call, Link, Tried};
 use super::protocol::{Protocol, Source, conditional};
 use super::wire::Body;
 use super::{Entry, Page, xml};
+use std::sync::atomic::Ordering;
 
 /// <https://learn.microsoft.com/azure/storage/blobs/scalability-targets>
 const MOST_BLOCKS: u64 = 50_000;
 const LONGEST_PAGE: usize = 8 << 20;
+/// Azure refuses what has another sum.
+const SUM: &str = "x-ms-content-crc64";
+/// What Azurite says to a header that it does not know.
+const NO_SUCH_FEATURE: &str = "FeatureNotSupported";
 
 pub(super) struct Azure<'a> {
     pub(super) link: &'a Link,
@@ -24,10 +30,12 @@ impl Protocol for Azure<'_> {
             .header("x-ms-blob-type", "BlockBlob")
             .body(Body::Bytes(bytes));
         if !if_absent {
-            return self.link.ask(&call).map(drop);
+            return self.with_sum(&call, bytes, &|call| self.link.ask(call).map(drop));
         }
         let guarded = call.header("if-none-match", "*");
-        conditional(self, key, bytes, &|number| self.link.send(&guarded, number).map(drop))
+        self.with_sum(&guarded, bytes, &|call| {
+            conditional(self, key, bytes, &|number| self.link.send(call, number).map(drop))
+        })
     }
 
     fn put_file(&self, source: &Source<'_>, lanes: &Lanes) -> Tried<()> {
@@ -92,6 +100,24 @@ impl Protocol for Azure<'_> {
 }
 
 impl Azure<'_> {
+    /// Sends with the sum of the bytes; without, where the server is an emulator that knows none.
+    fn with_sum(
+        &self,
+        call: &Call<'_>,
+        bytes: &[u8],
+        send: &dyn Fn(&Call<'_>) -> Tried<()>,
+    ) -> Tried<()> {
+        if self.link.knows_sums.load(Ordering::Relaxed) {
+            match send(&call.clone().header(SUM, Crc64::of(bytes).text())) {
+                Err(trouble) if trouble.code == NO_SUCH_FEATURE => {
+                    self.link.knows_sums.store(false, Ordering::Relaxed);
+                }
+                outcome => return outcome,
+            }
+        }
+        send(call)
+    }
+
     fn put_block(
         &self,
         source: &Source<'_>,
@@ -100,16 +126,18 @@ impl Azure<'_> {
         length: u64,
         lane: &mut Lane<'_>,
     ) -> Tried<()> {
+        let query = [("comp", "block"), ("blockid", &id(index))];
+        let call = Call::new("PUT", At::Key(source.key)).query(&query);
         let short = usize::try_from(length).ok().and_then(|length| lane.get_mut(..length));
-        let body = match short {
+        let call = match short {
             Some(buffer) => {
                 source.fill(from, buffer)?;
-                Body::Bytes(buffer)
+                let call = call.body(Body::Bytes(buffer));
+                return self.with_sum(&call, buffer, &|call| self.link.ask(call).map(drop));
             }
-            None => Body::Stretch { read: source.read, from, length },
+            None => call.body(Body::Stretch { read: source.read, from, length }),
         };
-        let query = [("comp", "block"), ("blockid", &id(index))];
-        self.link.ask(&Call::new("PUT", At::Key(source.key)).query(&query).body(body)).map(drop)
+        self.link.ask(&call).map(drop)
     }
 }
 

@@ -123,6 +123,8 @@ const CODES: &[(&str, Kind)] = &[
     ("rateLimitExceeded", Kind::Passing),
     ("userRateLimitExceeded", Kind::Passing),
     ("backendError", Kind::Passing),
+    // With a status that says otherwise.
+    ("FeatureNotSupported", Kind::Odd),
     // What arrived is not what was sent.
     ("BadDigest", Kind::Passing),
     ("XAmzContentSHA256Mismatch", Kind::Passing),

@@ -4,7 +4,7 @@
 //! where the token may not do that, in one upload that is taken up where it broke. Invariant: what arrived
 //! is compared with what was sent by the sum that Google tells; an object that differs is removed.
 
-use super::crc32c::Crc32c;
+use super::checksum::Crc32c;
 use super::lanes::{Lane, Lanes};
 use super::link::{At, Call, Link, RETRIES, Tried, Trouble, pause};
 use super::protocol::{Protocol, Source, conditional};
@@ -226,7 +226,7 @@ impl Gcs<'_> {
 
     fn compare(&self, key: &str, resource: &Resource, sum: &Crc32c) -> Tried<()> {
         match &resource.crc32c {
-            Some(theirs) if *theirs != sum.base64() => {
+            Some(theirs) if *theirs != sum.text() => {
                 // Nobody shall find it; who cannot remove it says at least that it is not there.
                 let _ = self.delete(key);
                 Err(self.link.passing(At::Key(key), "what arrived is not what was sent"))

@@ -13,7 +13,7 @@ use super::wire::{Answer, Body, Broken, Request, Wire};
 use fleet_agent_api::{StoreAccess, StoreCall, StoreKey, StorePlace};
 use fleet_types::{StoreKind, Timestamp};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -164,6 +164,8 @@ pub(super) struct Link {
     wire: Wire,
     /// The store's clock less ours, in milliseconds, where it complained of ours.
     skew_ms: AtomicI64,
+    /// The server takes sums of what is sent, as far as is known.
+    pub(super) knows_sums: AtomicBool,
 }
 
 impl Link {
@@ -174,6 +176,7 @@ impl Link {
             stock,
             wire: Wire::new(),
             skew_ms: AtomicI64::new(0),
+            knows_sums: AtomicBool::new(true),
         }
     }
 
@@ -188,6 +191,11 @@ impl Link {
     /// Whether every call has to be signed by somebody else.
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.held().key, StoreKey::Asked)
+    }
+
+    /// Whether the signature of a call covers its body's digest.
+    pub(super) fn signs(&self) -> bool {
+        matches!(self.held().key, StoreKey::Aws { .. })
     }
 
     /// Makes a call until there is an answer, a reason that will not pass, or no try left.

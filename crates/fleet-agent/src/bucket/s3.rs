@@ -4,6 +4,7 @@
 //! Invariant: an upload that fails leaves no object, and its parts are thrown away. Whatever was hashed goes with its
 //! digest, so that the store refuses what is not what was sent.
 
+use super::checksum::Crc32c;
 use super::lanes::{Lane, Lanes, part_size};
 use super::link::{At, Call, Link, NOT_SIGNED, Tried, Trouble};
 use super::protocol::{Protocol, Source, conditional};
@@ -30,11 +31,11 @@ pub(super) struct S3<'a> {
 impl Protocol for S3<'_> {
     fn put(&self, key: &str, bytes: &[u8], if_absent: bool) -> Tried<()> {
         let call = Call {
-            digest: Some(hex::encode(Sha256::digest(bytes))),
+            digest: self.link.signs().then(|| hex::encode(Sha256::digest(bytes))),
             ..Call::new("PUT", At::Key(key)).body(Body::Bytes(bytes))
         };
         if !if_absent {
-            return self.link.ask(&call).map(drop);
+            return self.sent(&call).map(drop);
         }
         // Some servers pass over a condition that they do not know, and a signed address of Google's
         // carries none: a look before keeps out all but a race.
@@ -42,7 +43,7 @@ impl Protocol for S3<'_> {
             return Err(StoreError::Exists.into());
         }
         if self.link.place.kind == StoreKind::Gcs {
-            return self.link.ask(&call).map(drop);
+            return self.sent(&call).map(drop);
         }
         let guarded = call.clone().header("if-none-match", "*");
         match conditional(self, key, bytes, &|number| self.link.send(&guarded, number).map(drop)) {
@@ -50,7 +51,7 @@ impl Protocol for S3<'_> {
                 if self.is_there(key)? {
                     return Err(StoreError::Exists.into());
                 }
-                self.link.ask(&call).map(drop)
+                self.sent(&call).map(drop)
             }
             outcome => outcome,
         }
@@ -191,7 +192,7 @@ impl S3<'_> {
         let (body, digest) = match short {
             Some(buffer) => {
                 parts.source.fill(from, buffer)?;
-                let digest = (!self.link.is_asked()).then(|| hex::encode(Sha256::digest(&*buffer)));
+                let digest = self.link.signs().then(|| hex::encode(Sha256::digest(&*buffer)));
                 (Body::Bytes(buffer), digest)
             }
             None => (Body::Stretch { read: parts.source.read, from, length }, None),
@@ -202,11 +203,33 @@ impl S3<'_> {
         let ahead = ahead
             .map(|query| self.link.store_call(&Call { query, ..Call::new("PUT", at) }))
             .collect();
-        let answer = self.link.ask(&Call { ahead, ..call })?;
+        let answer = self.sent(&Call { ahead, ..call })?;
         match answer.header("etag") {
             Some(tag) if !tag.is_empty() => Ok(tag.to_owned()),
             _ => Err(self.link.odd(at, "the store took a part and gave no tag for it")),
         }
+    }
+
+    /// Sends bytes of an object. Google tells the sum of what arrived: what differs is sent again.
+    fn sent(&self, call: &Call<'_>) -> Tried<Answer> {
+        let sum = match call.body {
+            Body::Bytes(bytes) if self.link.place.kind == StoreKind::Gcs => {
+                Some(Crc32c::of(bytes).text())
+            }
+            Body::None | Body::Bytes(_) | Body::Stretch { .. } => None,
+        };
+        self.link.again(|number| {
+            let answer = self.link.send(call, number)?;
+            let theirs = answer
+                .headers("x-goog-hash")
+                .flat_map(|line| line.split(','))
+                .find_map(|sum| sum.trim().strip_prefix("crc32c="));
+            let differs = sum.as_deref().zip(theirs).is_some_and(|(ours, theirs)| ours != theirs);
+            if differs {
+                return Err(self.link.passing(call.at, "what arrived is not what was sent"));
+            }
+            Ok(answer)
+        })
     }
 
     /// Puts the parts together.

@@ -83,6 +83,10 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+    /// All lines of a header.
+    pub(super) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    }
     /// The body, piece by piece.
     pub(super) fn reader(&mut self) -> impl Read + '_ {
         self.body.as_reader()

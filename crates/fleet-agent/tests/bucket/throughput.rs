@@ -91,7 +91,6 @@ fn beside_rclone() {
     let (lanes, mut own, mut other) = (Lanes::default(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         own.push(speed(ours(&server.url, folder.path(), &lanes)));
-        eprintln!("{} MiB", peak_memory());
         other.push(speed(theirs(&server.url, folder.path())));
     }
     let middle = |speeds: &mut Vec<f64>| {
