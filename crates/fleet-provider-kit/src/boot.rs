@@ -69,6 +69,13 @@ service ssh restart 2>/dev/null || {{
     )
 }
 
+/// The same as the one command of a container, for clouds that take a command in place of a start script:
+/// it runs the script and then keeps the container alive. In base64, so that no quoting can go wrong.
+pub fn container_command(boot: &Boot) -> String {
+    let script = STANDARD.encode(container_onstart(boot));
+    format!("bash -c 'echo {script} | base64 -d | sh; exec sleep infinity'")
+}
+
 /// The public line (`ssh-ed25519 AAAA…`) of an unencrypted OpenSSH private key; `None` if it is no such key.
 pub fn public_line(pem: &str) -> Option<String> {
     let body: String = pem.lines().map(str::trim).filter(|l| !l.starts_with("-----")).collect();

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fleet-provider-aws", 6),
     ("fleet-provider-gcp", 6),
     ("fleet-provider-lambda", 6),
+    ("fleet-provider-runpod", 6),
     ("fleet-provider-vast", 6),
     ("fleet-ssh", 6),
     ("fleet-storage", 6),

@@ -39,6 +39,15 @@ fn a_container_gets_this_script() {
 }
 
 #[test]
+fn a_container_without_a_start_script_gets_it_as_its_command() {
+    let command = container_command(&boot());
+    let inner = command.strip_prefix("bash -c 'echo ").expect("a shell");
+    let (script, rest) = inner.split_once(' ').expect("a word");
+    assert_eq!(rest, "| base64 -d | sh; exec sleep infinity'");
+    assert_eq!(STANDARD.decode(script).expect("base64"), container_onstart(&boot()).as_bytes());
+}
+
+#[test]
 fn a_login_key_stays_one_line_of_data() {
     let mut boot = boot();
     boot.login_key = "ssh-ed25519 AAAA x\nssh-ed25519 EVIL'; reboot; '".into();
