@@ -12,6 +12,7 @@ mod daemon;
 mod env;
 mod error;
 mod exit;
+mod fit;
 mod follow;
 mod logging;
 mod offer_table;

@@ -6,6 +6,8 @@
 
 use crate::args::{ColorChoice, Global};
 use crate::error::{Error, Result};
+use crate::offer_table::Side;
+use comfy_table::Table;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -142,6 +144,14 @@ impl Printer {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
+    /// Columns of the terminal behind stdout or stderr; `None` where there is none.
+    pub(crate) fn width(&self, side: Side) -> Option<usize> {
+        let mut probe = Table::new();
+        if side == Side::Err {
+            probe.use_stderr();
+        }
+        probe.width().map(usize::from)
+    }
     /// Text in colour for stdout, where stdout has colours.
     pub(crate) fn out(&self, paint: Paint, text: &str) -> String {
         dye(self.colour_out, paint, text)

@@ -82,6 +82,8 @@ pub struct RejectedOffer {
     #[serde(flatten)]
     pub offer: Offer,
     pub reason: String,
+    /// The reason without the offer's own numbers: what it has in common with others.
+    pub kind: String,
 }
 
 /// A cloud that could not be asked.

@@ -359,7 +359,7 @@ fn view(task: &Task, ask: &Ask, gathered: Gathered) -> PlanView {
         rejected: ranking
             .rejected
             .into_iter()
-            .map(|r| RejectedOffer { offer: r.offer, reason: r.reason })
+            .map(|r| RejectedOffer { offer: r.offer, reason: r.reason, kind: r.kind })
             .collect(),
         candidates,
         accounts: Vec::new(),

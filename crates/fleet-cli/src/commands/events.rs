@@ -28,6 +28,8 @@ pub(crate) fn run(context: &Context, args: &Events) -> Result<u8> {
 fn print(context: &Context, line: &str, provider: &mut Option<ProviderId>) -> Result<()> {
     let p = &context.printer;
     let Ok(event) = serde_json::from_str::<Event>(line) else { return Ok(()) };
+    let at = event.at.to_string();
+    let room = p.width(Side::Out).map(|w| w.saturating_sub(at.len() + 2));
     let lines = match &event.body {
         EventBody::Log(_) => return Ok(()),
         EventBody::Finished { job } => {
@@ -37,11 +39,11 @@ fn print(context: &Context, line: &str, provider: &mut Option<ProviderId>) -> Re
             if let EventBody::Launching { place, .. } = body {
                 *provider = Some(place.provider);
             }
-            describe(p, Side::Out, body, *provider)
+            describe(p, Side::Out, body, *provider, room)
         }
     };
     for line in lines {
-        p.data(&format!("{}  {line}", p.out(Paint::Dim, &event.at.to_string())))?;
+        p.data(&format!("{}  {line}", p.out(Paint::Dim, &at)))?;
     }
     Ok(())
 }

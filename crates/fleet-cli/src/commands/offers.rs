@@ -11,6 +11,9 @@ use fleet_types::Offer;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+/// Reasons that people see without `--all`.
+const REASONS: usize = 12;
+
 /// Offers that people see without `--all`.
 const FIRST: usize = 30;
 
@@ -71,8 +74,8 @@ fn show(context: &Context, args: &Offers, plan: &PlanView) -> Result<()> {
             p.data(&line)?;
         }
     } else {
-        for (reason, count) in offer_table::reasons(&plan.rejected) {
-            p.talk(&format!("{count} not taken: {}", clean(&reason)));
+        for line in offer_table::not_taken(&plan.rejected, REASONS, p.width(Side::Err)) {
+            p.talk(&line);
         }
     }
     for t in &plan.troubles {

@@ -150,7 +150,8 @@ fn table(items: &[ReapItem]) -> Vec<String> {
     }
     let now = super::status::now();
     let mut columns =
-        Columns::new(&["PLACE", "WHAT", "ID", ">PRICE/H", ">SINCE", "EXPIRES", "JOB", "ACTION"]);
+        Columns::new(&["PLACE", "WHAT", "ID", ">PRICE/H", ">SINCE", "EXPIRES", "JOB", "ACTION"])
+            .spare(&["EXPIRES", "JOB"]);
     for i in items {
         let dash = || "-".to_owned();
         let what = match (&i.instance_type, i.market) {

@@ -3,7 +3,9 @@
 use crate::args::Status;
 use crate::context::Context;
 use crate::error::Result;
+use crate::fit;
 use crate::follow::{cause_words, lasted};
+use crate::offer_table::Side;
 use crate::printer::{Paint, Printer, clean};
 use crate::table::Columns;
 use fleet_controller::Home;
@@ -111,7 +113,8 @@ fn detail(p: &Printer, job: &JobView) -> Result<()> {
     ];
     for (name, text) in facts {
         if let Some(text) = text {
-            p.data(&format!("  {name:<12}{}", clean(&text)))?;
+            let lines = fit::fact(name, &clean(&text), p.width(Side::Out));
+            lines.iter().try_for_each(|l| p.data(l))?;
         }
     }
     attempts(p, job)?;

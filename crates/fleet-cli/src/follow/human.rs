@@ -4,6 +4,7 @@
 
 use super::summary;
 use crate::error::Result;
+use crate::fit;
 use crate::offer_table::Side;
 use crate::printer::{Paint, Printer, clean};
 use crate::progress::Progress;
@@ -49,6 +50,7 @@ impl Human {
 
     /// Shows one event of job `index`.
     pub(crate) fn event(&mut self, index: usize, event: &Event) -> Result<()> {
+        let several = self.jobs.len() > 1;
         let Some(shown) = self.jobs.get_mut(index) else { return Ok(()) };
         if let EventBody::Log(line) = &event.body {
             let printer = self.printer;
@@ -56,15 +58,18 @@ impl Human {
             return self.progress.around(|| printer.data(&text));
         }
         shown.note(&event.body);
+        // One job needs no prefix on what is said about it.
+        let prefix = if several { shown.prefix.clone() } else { String::new() };
         let lines = match &event.body {
             // Told when the job was submitted, and by the summary.
             EventBody::Accepted { .. } | EventBody::Finished { .. } => Vec::new(),
             EventBody::Saved { .. } if !self.printer.verbose => Vec::new(),
-            body => describe(&self.printer, Side::Err, body, shown.provider),
+            body => {
+                let room = self.printer.width(Side::Err);
+                let room = room.map(|w| w.saturating_sub(prefix.chars().count()));
+                describe(&self.printer, Side::Err, body, shown.provider, room)
+            }
         };
-        // One job needs no prefix on what is said about it.
-        let prefix =
-            if self.jobs.len() > 1 { self.jobs[index].prefix.clone() } else { String::new() };
         self.progress.around(|| {
             for line in lines {
                 self.printer.talk(&format!("{prefix}{line}"));
@@ -101,7 +106,8 @@ impl Shown {
                 self.provider = Some(place.provider);
                 format!("launching {instance_type} in {place}")
             }
-            EventBody::Waiting { reason } => format!("waiting: {reason}"),
+            // The reason was told; one line cannot hold the places of a whole plan.
+            EventBody::Waiting { .. } => "waiting for a place".to_owned(),
             EventBody::Ranked { .. } => "planning".to_owned(),
             EventBody::Launched { .. } => "connecting".to_owned(),
             EventBody::Connected { host, .. } => format!("preparing {host}"),
@@ -126,12 +132,13 @@ pub(crate) fn log_line(printer: &Printer, prefix: &str, line: &LogLine) -> Strin
     format!("{}{}", printer.out(Paint::Cyan, prefix), printer.foreign(&line.line))
 }
 
-/// An event in words; no line for what only the live line shows.
+/// An event in words, fitted to `width`; no line for what only the live line shows.
 pub(crate) fn describe(
     printer: &Printer,
     side: Side,
     body: &EventBody,
     provider: Option<ProviderId>,
+    width: Option<usize>,
 ) -> Vec<String> {
     let paint = |p: Paint, text: String| match side {
         Side::Out => printer.out(p, &text),
@@ -141,16 +148,23 @@ pub(crate) fn describe(
         EventBody::Accepted { expires_at, .. } => {
             format!("accepted; the task ends at the latest at {expires_at}")
         }
-        EventBody::Waiting { reason } => format!("waiting: {reason}"),
+        EventBody::Waiting { reason } => {
+            return fit::reasons("waiting", &clean(reason), "", width);
+        }
         EventBody::Ranked { candidates, rejected, .. } => ranked(candidates, *rejected),
         EventBody::Refused { place, instance_type, fault, code, message, .. } => {
-            let label = fault.label();
-            format!(
-                "{place} {instance_type} said no: {label} ({code}) {message}; on to the next place"
-            )
+            let text = format!(
+                "{place} {instance_type} said no: {} ({code}) {message}; on to the next place",
+                fault.label()
+            );
+            // A plan may be refused everywhere: one line each, the cloud's words as far as they go.
+            return vec![fit::cut(&clean(&text), width)];
         }
         EventBody::FellBack { reason, .. } => {
-            return vec![paint(Paint::Yellow, format!("{reason}; buying on-demand"))];
+            let reason = clean(reason);
+            let (before, why) = reason.split_once(": ").unwrap_or(("no spot", &reason));
+            let lines = fit::reasons(before, why, "; buying on-demand", width);
+            return lines.into_iter().map(|l| paint(Paint::Yellow, l)).collect();
         }
         EventBody::Launching { epoch, place, instance_type, market, price_usd_per_hour } => {
             format!(
@@ -205,7 +219,7 @@ pub(crate) fn describe(
         }
         EventBody::Log(line) => printer.foreign(&line.line).into_owned(),
     };
-    vec![clean(&text).into_owned()]
+    fit::wrap(&clean(&text), width, 2)
 }
 
 fn ranked(candidates: &[RankedPlace], rejected: usize) -> String {

@@ -1,18 +1,26 @@
 //! The last words about a job: outcome, time, attempts, money, work lost, and where its files lie.
 
 use super::human::cause_words;
+use crate::fit;
+use crate::offer_table::Side;
 use crate::printer::{Paint, Printer, clean};
 use crate::table::Columns;
 use fleet_types::{JobView, Outcome, Timestamp, show_duration};
+
+/// Room for id, name and outcome before a reason.
+const HEADLINE: usize = 40;
 
 /// Reasons that are spelt out.
 const REASONS: usize = 30;
 
 /// The summary of a job that has ended, for stderr.
 pub(crate) fn lines(printer: &Printer, job: &JobView) -> Vec<String> {
-    let mut lines = vec![String::new(), headline(printer, job)];
-    let mut fact = |name: &str, text: String| lines.push(format!("  {name:<12}{}", clean(&text)));
-    let several = job.reason.as_deref().filter(|r| r.contains("; ")).unwrap_or_default();
+    let width = printer.width(Side::Err);
+    let mut lines = vec![String::new(), headline(printer, job, width)];
+    let mut fact = |name: &str, text: String| {
+        lines.extend(fit::fact(name, &clean(&text), width));
+    };
+    let several = job.reason.as_deref().filter(|r| is_spelt_out(r, width)).unwrap_or_default();
     let mut parts = several.split("; ").filter(|p| !p.is_empty());
     for (i, part) in parts.by_ref().take(REASONS).enumerate() {
         fact(if i == 0 { "because" } else { "" }, part.to_owned());
@@ -49,7 +57,12 @@ pub(crate) fn lines(printer: &Printer, job: &JobView) -> Vec<String> {
     lines
 }
 
-fn headline(printer: &Printer, job: &JobView) -> String {
+/// Whether a reason gets lines of its own: there are several, one for each place, or it is a long one.
+fn is_spelt_out(reason: &str, width: Option<usize>) -> bool {
+    reason.contains("; ") || width.is_some_and(|w| reason.chars().count() + HEADLINE > w)
+}
+
+fn headline(printer: &Printer, job: &JobView, width: Option<usize>) -> String {
     let name = job.name.as_deref().map(|n| format!(" ({})", clean(n))).unwrap_or_default();
     let outcome = job.outcome.map_or_else(|| job.phase.to_string(), |o| o.to_string());
     let paint = match job.outcome {
@@ -58,8 +71,7 @@ fn headline(printer: &Printer, job: &JobView) -> String {
         Some(Outcome::Cancelled | Outcome::Stopped) | None => Paint::Yellow,
     };
     let exit = job.exit_code.filter(|c| *c != 0).map(|c| format!(", exit code {c}"));
-    // Several reasons, one for each place, get a line each below.
-    let reason = job.reason.as_deref().filter(|r| !r.contains("; "));
+    let reason = job.reason.as_deref().filter(|r| !is_spelt_out(r, width));
     let reason = reason.map(|r| format!(": {}", clean(r)));
     format!(
         "{}{name} {}{}{}",
@@ -72,7 +84,9 @@ fn headline(printer: &Printer, job: &JobView) -> String {
 
 /// One row an attempt: where, how long, what it cost, how it ended.
 fn attempts(job: &JobView) -> Vec<String> {
-    let mut columns = Columns::new(&[">#", "PLACE", "MACHINE", "MARKET", ">TIME", ">COST", "END"]);
+    // One line each: they stand in a column themselves.
+    let mut columns =
+        Columns::new(&[">#", "PLACE", "MACHINE", "MARKET", ">TIME", ">COST", "END"]).within(None);
     for a in &job.attempts {
         let time = match (a.launched_at, a.ended_at) {
             (Some(from), Some(to)) => show_duration(to.since(from)),

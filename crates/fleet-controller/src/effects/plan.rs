@@ -53,7 +53,7 @@ fn grouped(rejected: &[Rejected]) -> Vec<String> {
     let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for r in rejected {
         let place = format!("{} {} {}", r.offer.place, r.offer.instance_type, r.offer.market);
-        by_reason.entry(&r.reason).or_default().push(place);
+        by_reason.entry(&r.kind).or_default().push(place);
     }
     by_reason
         .into_iter()

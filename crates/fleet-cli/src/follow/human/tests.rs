@@ -17,7 +17,7 @@ fn a_notice_is_calm_and_names_the_time_left() {
         warning_seconds: 112.4,
     };
     assert_eq!(
-        describe(&plain(), Side::Err, &body, Some(ProviderId::Aws)),
+        describe(&plain(), Side::Err, &body, Some(ProviderId::Aws), None),
         ["notice from AWS, 112 s left: attempt 1 saves its work; replacement starting now"]
     );
 }
@@ -32,15 +32,44 @@ fn an_attempt_ends_with_its_cause_cost_and_loss() {
         cost_usd: Usd::from_micros(4_200),
     };
     assert_eq!(
-        describe(&plain(), Side::Err, &body, None),
+        describe(&plain(), Side::Err, &body, None, None),
         ["attempt 2 ended: the task failed with exit code 3; $0.00420, 1.2 s of work to repeat"]
+    );
+}
+
+#[test]
+fn a_plan_that_is_refused_everywhere_fits_the_terminal() {
+    let told = |body: &EventBody, width| describe(&plain(), Side::Err, body, None, width);
+    let refused: EventBody = serde_json::from_value(serde_json::json!({
+        "event": "plan.refused", "epoch": 1, "provider": "aws", "region": "us-east-1",
+        "zone": "us-east-1a", "instance_type": "g4dn.xlarge", "market": "spot",
+        "fault": "capacity", "code": "InsufficientInstanceCapacity",
+        "message": "We currently do not have sufficient capacity",
+    }))
+    .expect("an event");
+    assert_eq!(
+        told(&refused, Some(80)),
+        ["aws/us-east-1/us-east-1a g4dn.xlarge said no: no capacity (InsufficientInstan..."]
+    );
+    assert!(told(&refused, None)[0].ends_with("sufficient capacity; on to the next place"));
+    let reason =
+        "no spot is to be had: no capacity (X) in 9 places; credentials: vast/FR/1 T4x1 spot";
+    let body = EventBody::FellBack { epoch: Epoch(1), reason: reason.into() };
+    assert_eq!(told(&body, None), [format!("{reason}; buying on-demand")]);
+    assert_eq!(
+        told(&body, Some(60)),
+        [
+            "no spot is to be had; buying on-demand:",
+            "  no capacity (X) in 9 places",
+            "  credentials: vast/FR/1 T4x1 spot",
+        ]
     );
 }
 
 #[test]
 fn words_from_outside_cannot_drive_the_terminal() {
     let body = EventBody::Waiting { reason: "\x1b[2J".into() };
-    assert_eq!(describe(&plain(), Side::Err, &body, None), ["waiting: \\u{1b}[2J"]);
+    assert_eq!(describe(&plain(), Side::Err, &body, None, None), ["waiting: \\u{1b}[2J"]);
 }
 
 #[test]
