@@ -71,7 +71,7 @@ impl BucketCheckpoints {
     /// [`Error::OldEpoch`] if a higher one has begun; [`Error::Newer`]; [`Error::Bucket`].
     pub async fn raise_fence(&self, job: &JobId, epoch: Epoch) -> Result<Raised> {
         check_job(job)?;
-        let survey = self.survey(job).await?;
+        let mut survey = self.survey(job).await?;
         survey.refuse_old(job, epoch)?;
         let mut skipped = Vec::new();
         let fence = match survey.fence(epoch) {
@@ -82,8 +82,9 @@ impl BucketCheckpoints {
                 let id = base.as_ref().map(|b| b.manifest.id);
                 let mine = Fence { version: VERSION, job: job.clone(), epoch, base: id, at: now() };
                 let fence = self.put_fence(&mine).await?;
-                // Somebody may have gone beyond meanwhile.
-                self.survey(job).await?.refuse_old(job, epoch)?;
+                // Somebody may have gone beyond meanwhile, or begun from what was not there yet.
+                survey = self.survey(job).await?;
+                survey.refuse_old(job, epoch)?;
                 if fence == mine {
                     return Ok(Raised { fence, base, skipped });
                 }
