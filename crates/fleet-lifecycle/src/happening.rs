@@ -5,7 +5,7 @@
 
 use crate::PlannedPlace;
 use fleet_types::{
-    Address, CheckpointId, DeathCause, Epoch, Instance, Outcome, Refusal, Timestamp,
+    Address, CheckpointId, DeathCause, Epoch, Instance, Outcome, Refusal, Timestamp, Usd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,26 @@ pub struct Exit {
     #[serde(default)]
     pub lost: bool,
     pub at: Timestamp,
+}
+
+/// A checkpoint that was put in place before the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    pub id: CheckpointId,
+    pub bytes: u64,
+    /// What moving it to the machine cost.
+    pub egress_usd: Usd,
+}
+
+/// A checkpoint that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    pub number: u32,
+    pub taken_at: Timestamp,
+    pub bytes: u64,
+    pub files: usize,
+    /// What moving it to the store cost.
+    pub egress_usd: Usd,
 }
 
 /// One report.
@@ -62,14 +82,14 @@ pub enum Happening {
     /// The machine cannot be used: wrong host key, no room, agent does not run.
     Unfit { epoch: Epoch, reason: String },
     /// The task has begun with its `setup`.
-    Begun { epoch: Epoch, at: Timestamp, restored: Option<(CheckpointId, u64)> },
+    Begun { epoch: Epoch, at: Timestamp, restored: Option<Restored> },
     /// The task's `run` runs, after its setup where it has one. `restored` comes with the first word of the
     /// two.
-    Started { epoch: Epoch, at: Timestamp, restored: Option<(CheckpointId, u64)> },
+    Started { epoch: Epoch, at: Timestamp, restored: Option<Restored> },
     /// The cloud will take the machine.
     Notice { epoch: Epoch, source: String, deadline: Timestamp },
     /// A checkpoint was published.
-    Saved { epoch: Epoch, number: u32, taken_at: Timestamp, bytes: u64, files: usize },
+    Saved { epoch: Epoch, saved: Saved },
     /// The task ended; no process of it is left.
     Exited { epoch: Epoch, exit: Exit },
     /// All that the ended task left is home.

@@ -24,7 +24,7 @@ mod want;
 
 pub use anchor::{Anchor, NEAR, Reading, Stakes, Told, Trust};
 pub use facts::{JobFacts, Timing};
-pub use happening::{Exit, Happening};
+pub use happening::{Exit, Happening, Restored, Saved};
 pub use react::{Reaction, react};
 pub use resume::resumed;
 pub use state::{

@@ -168,6 +168,9 @@ pub struct Attempt {
     /// When its task stopped working.
     pub work_ended_at: Option<Timestamp>,
     pub notice_until: Option<Timestamp>,
+    /// What its traffic with the job's store has cost so far, estimated.
+    #[serde(default)]
+    pub egress_usd: Usd,
 }
 
 fn least_trust() -> Trust {

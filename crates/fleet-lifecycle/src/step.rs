@@ -4,7 +4,7 @@ use crate::phase::{
     connecting, finished, launching, limits, planning, preparing, queued, recovering, running,
     stopping,
 };
-use crate::{Happening, JobFacts, JobState, Phase, Turn};
+use crate::{Happening, JobFacts, JobState, Phase, Saved, Turn};
 use fleet_types::{CheckpointId, EndCause, EventBody, Timestamp, Usd};
 use std::time::Duration;
 
@@ -89,14 +89,16 @@ fn woke(turn: &mut Turn<'_>, slept: Duration) {
 
 /// A published checkpoint counts in every phase, for whichever attempt made it.
 fn saved(turn: &mut Turn<'_>, happening: &Happening) {
-    let Happening::Saved { epoch, number, taken_at, bytes, files } = happening else { return };
+    let Happening::Saved { epoch, saved } = happening else { return };
+    let Saved { number, taken_at, bytes, files, egress_usd } = *saved;
     let Some(attempt) = turn.attempt_mut(*epoch) else { return };
-    if attempt.checkpoint.is_some_and(|have| have >= *number) {
+    if attempt.checkpoint.is_some_and(|have| have >= number) {
         return;
     }
-    attempt.checkpoint = Some(*number);
-    attempt.saved_until = Some(*taken_at);
-    let id = CheckpointId { epoch: *epoch, number: *number };
+    attempt.checkpoint = Some(number);
+    attempt.saved_until = Some(taken_at);
+    attempt.egress_usd += egress_usd;
+    let id = CheckpointId { epoch: *epoch, number };
     turn.state.checkpoint = turn.state.checkpoint.max(Some(id));
-    turn.emit(EventBody::Saved { epoch: *epoch, number: *number, bytes: *bytes, files: *files });
+    turn.emit(EventBody::Saved { epoch: *epoch, number, bytes, files });
 }

@@ -22,7 +22,7 @@ pub fn view(facts: &JobFacts, state: &JobState, now: Timestamp) -> JobView {
             running_at: a.running_at,
             ended_at: a.ended_at,
             end_cause: a.end_cause.filter(|_| a.ended_at.is_some() || state.epoch != a.epoch),
-            cost_usd: a.compute_cost(now) + a.disk_cost(now),
+            cost_usd: a.compute_cost(now) + a.disk_cost(now) + a.egress_usd,
             lost_work_seconds: a.ended_at.map(|_| a.lost_work_seconds(now)),
             checkpoint: a.checkpoint,
         })
@@ -30,6 +30,7 @@ pub fn view(facts: &JobFacts, state: &JobState, now: Timestamp) -> JobView {
     let parts = CostParts {
         compute: state.attempts.iter().map(|a| a.compute_cost(now)).sum(),
         disk: state.attempts.iter().map(|a| a.disk_cost(now)).sum(),
+        egress_estimated: state.attempts.iter().map(|a| a.egress_usd).sum(),
         ..CostParts::default()
     };
     let (outcome, reason, exit_code, finished_at) = ending(state);

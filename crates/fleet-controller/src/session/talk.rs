@@ -14,9 +14,9 @@ use fleet_agent_api::{
     AgentState, Decoder, Frame, FromAgent, PROTOCOL, Slot, Source, StopOrder, StopReason,
     TaskState, TaskStep, ToAgent, Want, encode_message,
 };
-use fleet_lifecycle::{Happening, SessionGoal, StopKind};
+use fleet_lifecycle::{Happening, Restored, SessionGoal, StopKind};
 use fleet_storage::{CheckpointStore, RelayStore};
-use fleet_types::{CheckpointId, Epoch, EventBody, Timestamp, Tree};
+use fleet_types::{Epoch, EventBody, Timestamp, Tree, Usd};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,7 +66,7 @@ struct Talk {
     to_put: VecDeque<(Slot, Tree, BlobSource)>,
     putting: Option<(Slot, HashMap<String, u64>, BlobSource)>,
     prepared: bool,
-    restored: Option<(CheckpointId, u64)>,
+    restored: Option<Restored>,
     restore_asked: bool,
     start_asked: bool,
     stop_asked: bool,
@@ -381,7 +381,9 @@ impl Talk {
             return Box::pin(self.pursue(s)).await;
         };
         let there = self.agent.as_ref().is_some_and(|a| a.placed.contains(&Slot::Checkpoint));
-        self.restored = Some((manifest.id, manifest.tree.size()));
+        let (id, bytes) = (manifest.id, manifest.tree.size());
+        // Over the user's own line: nobody bills it.
+        self.restored = Some(Restored { id, bytes, egress_usd: Usd::ZERO });
         if there {
             return Box::pin(self.pursue(s)).await;
         }

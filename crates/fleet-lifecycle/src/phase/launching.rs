@@ -4,7 +4,7 @@
 
 use crate::phase::{planning, recovering};
 use crate::{Attempt, Happening, InFlight, Phase, Reaction, RefusedPlace, RowChange, Turn, react};
-use fleet_types::{EndCause, EventBody, Instance, InstanceState, MachineClass, Refusal, Token};
+use fleet_types::{EndCause, EventBody, Instance, InstanceState, MachineClass, Refusal, Token, Usd};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -72,6 +72,7 @@ pub(crate) fn record(turn: &mut Turn<'_>, flight: &InFlight, instance: &Instance
         saved_until: None,
         work_ended_at: None,
         notice_until: None,
+        egress_usd: Usd::ZERO,
     });
     turn.emit(EventBody::Launched { epoch, instance_id: instance.id.to_string() });
 }

@@ -3,8 +3,10 @@
 //!
 //! Invariant 16: a task that is in its setup has begun; whatever befalls it then is treated as in `run`.
 
-use crate::{Exit, Goal, Happening, Phase, Turn, phase::recovering, phase::stopping};
-use fleet_types::{CheckpointId, EndCause, Epoch, EventBody, Outcome, Timestamp};
+use crate::{
+    Exit, Goal, Happening, Phase, Restored, Turn, phase::recovering, phase::stopping,
+};
+use fleet_types::{EndCause, Epoch, EventBody, Outcome, Timestamp};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
@@ -49,7 +51,7 @@ pub(crate) fn begin(
     turn: &mut Turn<'_>,
     epoch: Epoch,
     at: Timestamp,
-    restored: Option<(CheckpointId, u64)>,
+    restored: Option<Restored>,
 ) {
     tell_restored(turn, epoch, restored);
     if let Some(attempt) = turn.attempt_mut(epoch) {
@@ -69,8 +71,11 @@ pub(crate) fn run(turn: &mut Turn<'_>, epoch: Epoch, at: Timestamp) {
     turn.emit(EventBody::Running { epoch });
 }
 
-fn tell_restored(turn: &mut Turn<'_>, epoch: Epoch, restored: Option<(CheckpointId, u64)>) {
-    if let Some((id, bytes)) = restored {
+fn tell_restored(turn: &mut Turn<'_>, epoch: Epoch, restored: Option<Restored>) {
+    if let Some(Restored { id, bytes, egress_usd }) = restored {
+        if let Some(attempt) = turn.attempt_mut(epoch) {
+            attempt.egress_usd += egress_usd;
+        }
         let (from_epoch, number) = (id.epoch, id.number);
         turn.emit(EventBody::Restored { epoch, from_epoch, number, bytes });
     }

@@ -7,8 +7,8 @@ use super::bug::Bug;
 use super::dice::{Edge, Kind, Moment};
 use super::machine::TaskNow;
 use super::sim::{Crash, Event, Sim, Step};
-use fleet_lifecycle::{Exit, Happening, SessionGoal};
-use fleet_types::{CheckpointId, Epoch, Timestamp};
+use fleet_lifecycle::{Exit, Happening, Restored, Saved, SessionGoal};
+use fleet_types::{CheckpointId, Epoch, Timestamp, Usd};
 use std::time::Duration;
 
 /// Silence that is shown, and silence that is a loss.
@@ -30,7 +30,7 @@ pub(crate) struct Session {
     exited: bool,
     settled: bool,
     stop_asked: bool,
-    restored: Option<(CheckpointId, u64)>,
+    restored: Option<Restored>,
 }
 
 impl Session {
@@ -209,7 +209,8 @@ impl Sim {
             self.edge(Edge::Publish, Moment::AfterCall)?;
             if published {
                 let (epoch, number, taken_at) = (s.epoch, c.number, c.taken_at);
-                let told = Happening::Saved { epoch, number, taken_at, bytes: 1, files: 1 };
+                let saved = Saved { number, taken_at, bytes: 1, files: 1, egress_usd: Usd::ZERO };
+                let told = Happening::Saved { epoch, saved };
                 self.tell_now(told, Some(Edge::Publish))?;
             }
             if self.strikes(Kind::PublishAnswerLost) {
@@ -269,7 +270,7 @@ impl Sim {
         }
         let newest = self.shelf.newest();
         let base = newest.map_or(Duration::ZERO, |(_, progress)| progress);
-        s.restored = newest.map(|(id, _)| (id, 1));
+        s.restored = newest.map(|(id, _)| Restored { id, bytes: 1, egress_usd: Usd::ZERO });
         let (now, task) = (self.now, self.task.clone());
         let fails = self.failed_times < task.fail_times;
         let doubled = self.strikes(Kind::OrderDoubled);

@@ -5,8 +5,8 @@
 //! (the second one means: do not wait for the save).
 
 use super::telling::{Story, exit, refusal};
-use fleet_lifecycle::{Happening, Phase, SessionGoal, Want, invariant, wants};
-use fleet_types::{DeathCause, Epoch, Fault, RowState};
+use fleet_lifecycle::{Happening, Phase, Saved, SessionGoal, Want, invariant, wants};
+use fleet_types::{DeathCause, Epoch, Fault, RowState, Usd};
 use proptest::prelude::*;
 
 const KINDS: usize = 24;
@@ -54,7 +54,11 @@ fn report(s: &Story, kind: usize, n: u8) -> Happening {
             Happening::Begun { epoch, at, restored: None }
         }
         14 => Happening::Notice { epoch, source: "m".into(), deadline: at },
-        15 => Happening::Saved { epoch, number: u32::from(n), taken_at: at, bytes: 1, files: 1 },
+        15 => {
+            let (number, egress_usd) = (u32::from(n), Usd::ZERO);
+            let saved = Saved { number, taken_at: at, bytes: 1, files: 1, egress_usd };
+            Happening::Saved { epoch, saved }
+        }
         16 => {
             Happening::Exited { epoch, exit: exit(code, n.is_multiple_of(2), n.is_multiple_of(11)) }
         }

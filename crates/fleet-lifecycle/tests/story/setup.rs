@@ -1,9 +1,11 @@
 //! A task's setup: people see it as preparing, every rule treats it as a task that has begun.
 
 use super::telling::{Story, exit};
-use fleet_lifecycle::{Happening, JobState, Phase, SessionGoal, StopKind, Want, view, wants};
+use fleet_lifecycle::{
+    Happening, JobState, Phase, Restored, SessionGoal, StopKind, Want, view, wants,
+};
 use fleet_types::{
-    CheckpointId, DeathCause, EndCause, Epoch, EventBody, Outcome, PhaseName, RowState,
+    CheckpointId, DeathCause, EndCause, Epoch, EventBody, Outcome, PhaseName, RowState, Usd,
 };
 
 const E1: Epoch = Epoch(1);
@@ -34,7 +36,8 @@ fn running_begins_when_run_begins() {
     let mut s = Story::launched(E1);
     s.ready(E1);
     let from = CheckpointId { epoch: E1, number: 7 };
-    let (began, restored) = (s.now, Some((from, 12)));
+    let egress_usd = Usd::from_micros(7);
+    let (began, restored) = (s.now, Some(Restored { id: from, bytes: 12, egress_usd }));
     let told = s.told(Happening::Begun { epoch: E1, at: began, restored });
     assert!(matches!(told[..], [EventBody::Restored { number: 7, .. }]), "{told:?}");
     assert_eq!(shown(&s), (PhaseName::Preparing, Some("its setup runs".into())));
@@ -52,6 +55,8 @@ fn running_begins_when_run_begins() {
     assert!(s.told(started).is_empty());
     assert!(s.told(Happening::Begun { epoch: E1, at: s.now, restored: None }).is_empty());
     assert_eq!(s.state.attempts[0].running_at, Some(ran));
+    // What its traffic cost is counted once.
+    assert_eq!(view(&s.facts, &s.state, s.now).cost_parts.egress_estimated, egress_usd);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A job told step by step, its rows kept as a store keeps them.
 
 use crate::given::{START, facts, offer};
-use fleet_lifecycle::{Exit, Happening, JobFacts, JobState, PlannedPlace, RowChange, Turn, step};
+use fleet_lifecycle::{
+    Exit, Happening, JobFacts, JobState, PlannedPlace, RowChange, Saved, Turn, step,
+};
 use fleet_types::{
     Epoch, EventBody, Fault, Instance, InstanceId, InstanceState, MachineRow, Market, ProviderId,
     Refusal, Scope, Timestamp, Token, Usd,
@@ -122,7 +124,8 @@ impl Story {
         self.take(Happening::Started { epoch, at: self.now, restored: None });
     }
     pub(crate) fn save(&mut self, epoch: Epoch, number: u32) {
-        let (taken_at, bytes, files) = (self.now, 1, 1);
-        self.take(Happening::Saved { epoch, number, taken_at, bytes, files });
+        let (taken_at, bytes, files, egress_usd) = (self.now, 1, 1, Usd::ZERO);
+        let saved = Saved { number, taken_at, bytes, files, egress_usd };
+        self.take(Happening::Saved { epoch, saved });
     }
 }

@@ -8,8 +8,8 @@ use crate::mail::Pull;
 use crate::session::relay::Arrived;
 use crate::session::{Parting, SessionScene};
 use fleet_agent_api::{Notice, Source, TaskEnd, ToAgent};
-use fleet_lifecycle::{Exit, Happening};
-use fleet_types::{Epoch, Event, EventBody, LogLine, Tree};
+use fleet_lifecycle::{Exit, Happening, Saved};
+use fleet_types::{Epoch, Event, EventBody, LogLine, Tree, Usd};
 
 impl Talk {
     pub(super) async fn log(
@@ -73,10 +73,13 @@ impl Talk {
                 s.scene
                     .tell(Happening::Saved {
                         epoch,
-                        number: manifest.id.number,
-                        taken_at: manifest.taken_at,
-                        bytes: manifest.tree.size(),
-                        files: manifest.tree.entries.len(),
+                        saved: Saved {
+                            number: manifest.id.number,
+                            taken_at: manifest.taken_at,
+                            bytes: manifest.tree.size(),
+                            files: manifest.tree.entries.len(),
+                            egress_usd: Usd::ZERO,
+                        },
                     })
                     .await;
                 self.say(&ToAgent::Published { source }).await
