@@ -72,6 +72,8 @@ struct Eye {
     open: HashSet<String>,
     /// Directories in which something changed, renames into them aside, and when last.
     touched: HashMap<String, Instant>,
+    /// Files that were in a new directory before it was watched: how they came there made no event.
+    missed: HashMap<String, Instant>,
     dirty: bool,
     last_change: Instant,
     /// When a rename, or a file that is written last, said that a save is over.
@@ -94,6 +96,7 @@ impl Eye {
             writing: HashMap::new(),
             open: HashSet::new(),
             touched: HashMap::new(),
+            missed: HashMap::new(),
             dirty: true,
             last_change: Instant::now(),
             hinted: None,
@@ -132,7 +135,7 @@ impl Eye {
             if self.hinted.is_some() {
                 wait = wait.min(SETTLE);
             }
-            for at in self.touched.values() {
+            for at in self.touched.values().chain(self.missed.values()) {
                 wait = wait.min(self.quiet.saturating_sub(at.elapsed()));
             }
         }
@@ -157,7 +160,7 @@ impl Eye {
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
         let (mut places, mut folders) = (HashMap::new(), vec![String::new()]);
-        let mut is_hint = false;
+        let mut missed = Vec::new();
         while let Some(folder) = folders.pop() {
             let place = self.folder.join(&folder);
             let is_new = match notify.add_watch(&place, flags) {
@@ -172,14 +175,17 @@ impl Eye {
                 }
                 Err(_) => continue,
             };
-            let (below, has_end) = contents(&place, &folder);
+            let (below, files) = contents(&place, &folder);
             folders.extend(below);
-            // What was written before the watch was there made no event.
-            is_hint |= is_new && self.armed && has_end;
+            if is_new && self.armed {
+                missed.extend(files);
+            }
         }
-        if is_hint {
+        if missed.iter().any(|path| is_end(path)) {
             self.hint();
         }
+        let now = Instant::now();
+        self.missed.extend(missed.into_iter().map(|path| (path, now)));
         if !self.armed {
             self.armed = true;
             self.changed();
@@ -272,6 +278,7 @@ impl Eye {
 
     /// Notes that a file is being written, or no more.
     fn written(&mut self, path: String, is_open: bool, is_modified: bool) {
+        self.missed.remove(&path);
         if !is_open {
             self.writing.remove(&path);
             self.open.remove(&path);
@@ -294,6 +301,10 @@ impl Eye {
         let before = self.touched.len();
         self.touched.retain(|_, at| at.elapsed() < quiet);
         let has_calmed = self.touched.len() < before;
+        // One that has been quiet since may have been renamed there.
+        let quiet_since = self.missed.values().copied().filter(|at| at.elapsed() >= quiet).min();
+        self.missed.retain(|_, at| at.elapsed() < quiet);
+        self.hinted = self.hinted.or(quiet_since);
         let still = self.last_change.elapsed();
         if still >= quiet {
             return Some(self.activity(false));
@@ -377,19 +388,20 @@ pub(crate) fn last_picture(camera: &mut Camera) -> Result<Taken> {
     }
 }
 
-/// Folders in a folder, and whether a file in it may be a save's end.
-fn contents(place: &Path, folder: &str) -> (Vec<String>, bool) {
-    let Ok(entries) = fs::read_dir(place) else { return (Vec::new(), false) };
-    let (mut folders, mut has_end) = (Vec::new(), false);
+/// Folders in a folder, and its files but for temporary ones.
+fn contents(place: &Path, folder: &str) -> (Vec<String>, Vec<String>) {
+    let Ok(entries) = fs::read_dir(place) else { return (Vec::new(), Vec::new()) };
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            folders.push(if folder.is_empty() { name } else { format!("{folder}/{name}") });
-        } else {
-            has_end |= is_end(&name);
+            folders.push(path);
+        } else if !is_temporary(&path) {
+            files.push(path);
         }
     }
-    (folders, has_end)
+    (folders, files)
 }
 
 fn is_end(path: &str) -> bool {

@@ -57,7 +57,7 @@ while [ ! -e ../c ]; do sleep 0.05; done
 exec 3>> last.ckpt; echo more >&3
 sleep 600
 "#;
-    let mut link = rig.run(RunSpec { quiet_ms: 4000, ..task(script) });
+    let mut link = rig.run(RunSpec { quiet_ms: 60_000, ..task(script) });
     let first = link.ready();
     assert_eq!(paths(&first.tree), ["dcp-1/.metadata", "dcp-1/__0_0.distcp"]);
     link.published(&first.source);
@@ -84,6 +84,25 @@ sleep 600
             assert!(paths(&invitation.tree).iter().all(|p| !p.starts_with("dcp-2")));
         }
     }
+}
+
+#[test]
+fn a_lightning_file_that_is_open_is_left_out_however_quiet() {
+    let rig = Rig::new();
+    let script = r#"
+cd $FLEET_CHECKPOINT_DIR
+exec 3> last.ckpt; echo half >&3; echo x > other
+while [ ! -e ../go ]; do sleep 0.02; done
+echo whole >&3; exec 3>&-
+sleep 600
+"#;
+    let mut link = rig.run(RunSpec { quiet_ms: 200, ..task(script) });
+    let first = link.ready();
+    assert_eq!(paths(&first.tree), ["other"]);
+    link.published(&first.source);
+    std::fs::write(rig.base().join("go"), "").unwrap();
+    let second = link.ready();
+    assert_eq!(link.fetch(&second)["last.ckpt"], b"half\nwhole\n");
 }
 
 #[test]

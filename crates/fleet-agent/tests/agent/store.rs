@@ -308,22 +308,25 @@ fn numbers_and_files_of_somebody_else_are_left_alone() {
         shared.write(&key::manifest(id(3, number)), serde_json::to_vec(&stored).unwrap());
     };
     foreign(1, "before");
-    let script = "cd $FLEET_CHECKPOINT_DIR; umask 022; for i in 2 3 4; do echo $i > m.tmp; mv m.tmp m; while [ ! -e ../$i ]; do sleep 0.02; done; done; sleep 600";
+    // A file of a checkpoint that came to nothing: a later manifest may name it.
+    shared.write(&key::file(id(3, 2), "m"), "stray");
+    let script = "cd $FLEET_CHECKPOINT_DIR; umask 022; for i in 3 4 5; do echo $i > m.tmp; mv m.tmp m; while [ ! -e ../$i ]; do sleep 0.02; done; done; sleep 600";
     let mut link = run(&rig, &shared, saving(script));
-    assert_eq!(saved(&mut link).number, 2, "1 was there when it began");
-    foreign(3, "other");
-    go(&rig, "2");
-    assert_eq!(saved(&mut link).number, 4, "3 came between");
-    // The very same content: a put whose answer was lost.
-    foreign(5, "4\n");
+    assert_eq!(saved(&mut link).number, 3, "1 and 2 were used when it began");
+    foreign(4, "other");
     go(&rig, "3");
+    assert_eq!(saved(&mut link).number, 5, "4 came between");
+    // The very same content: a put whose answer was lost.
+    foreign(6, "5\n");
+    go(&rig, "4");
     let same = saved(&mut link);
-    assert_eq!(same.number, 5);
-    assert_eq!(shared.manifest(3, 5).manifest.taken_at, Timestamp::from_millis(0), "left as it is");
-    assert_eq!(shared.checkpoints(), (1..=5).map(|n| id(3, n)).collect::<Vec<_>>());
-    for (number, text) in [(1, "before"), (2, "2\n"), (3, "other"), (4, "3\n"), (5, "4\n")] {
+    assert_eq!(same.number, 6);
+    assert_eq!(shared.manifest(3, 6).manifest.taken_at, Timestamp::from_millis(0), "left as it is");
+    assert_eq!(shared.checkpoints(), [1, 3, 4, 5, 6].map(|n| id(3, n)));
+    for (number, text) in [(1, "before"), (3, "3\n"), (4, "other"), (5, "4\n"), (6, "5\n")] {
         assert_eq!(shared.bytes(&shared.manifest(3, number), "m"), text.as_bytes());
     }
+    assert_eq!(std::fs::read(shared.path(&key::file(id(3, 2), "m"))).unwrap(), b"stray");
 }
 
 #[test]
@@ -469,7 +472,16 @@ fn a_store_that_fails_is_told_once_and_saved_to_when_it_is_mended() {
 #[test]
 fn an_outcome_is_written_once() {
     let (shared, rig) = (Shared::new(), Rig::new());
+    // Nothing but the outcome is to be saved, and it cannot be yet.
+    std::fs::remove_dir(shared.root()).unwrap();
     let mut link = run(&rig, &shared, saving("exit 5"));
+    link.ended();
+    let (source, reason) = refused(&mut link);
+    assert!(source == Source::Output && reason.contains("outcome.json"), "{reason}");
+    assert!(!rig.hello(0).1.settled, "it is settled when its outcome is there");
+    let (mut link, _) = rig.hello(0);
+    std::fs::create_dir(shared.root()).unwrap();
+    link.send(&ToAgent::Store { access: Box::new(shared.access()) });
     link.settled();
     let path = shared.path(&key::outcome(Epoch(3)));
     let first = std::fs::read(&path).unwrap();
@@ -490,36 +502,50 @@ fn an_outcome_is_written_once() {
 }
 
 #[test]
-fn logs_in_the_store_have_no_gap_and_no_repeat_over_kills() {
+fn a_flood_is_in_the_store_in_pieces_without_gap_or_repeat() {
     let (shared, rig) = (Shared::new(), Rig::new());
     let lines = 200_000;
-    let script = format!("seq 1 {lines}; echo written; sleep 600");
-    let spec = RunSpec { log_every_ms: Some(20), grace_ms: 200, ..saving(&script) };
-    let mut link = run(&rig, &shared, spec);
-    link.line("written");
-    for _ in 0..3 {
-        let before = shared.keys().len();
-        kill(&rig, link);
-        // What was carried, but not remembered, is found in the store.
-        let state = rig.base().join("state.json");
-        let text = std::fs::read_to_string(&state).unwrap();
-        let mut memory: serde_json::Value = serde_json::from_str(&text).unwrap();
-        memory["shipped"] = 0.into();
-        std::fs::write(&state, memory.to_string()).unwrap();
-        rig.start();
-        link = rig.hello(u64::MAX).0;
-        link.send(&ToAgent::Store { access: Box::new(shared.access()) });
-        wait_for("the next piece", || shared.keys().len() > before || shared.log(3).len() > lines);
-    }
+    let mut link = run(&rig, &shared, saving(&format!("seq 1 {lines}")));
     link.settled();
     let log = shared.log(3);
-    assert_eq!(log.len(), lines + 1);
-    for (i, record) in log.iter().take(lines).enumerate() {
+    assert_eq!(log.len(), lines);
+    for (i, record) in log.iter().enumerate() {
         assert_eq!(record.line, (i + 1).to_string());
     }
-    assert_eq!(shared.outcome(3).log_end, log[lines].offset);
-    let longest = shared.keys().iter().filter(|k| k.contains("/logs/")).count();
-    assert!(longest > 5, "in pieces");
+    assert_eq!(shared.outcome(3).log_end, log[lines - 1].offset);
+    let tail = shared.outcome(3).log_tail;
+    assert_eq!(tail[..], log[lines - tail.len()..]);
+    assert!(shared.keys().iter().filter(|k| k.contains("/logs/")).count() > 5, "in pieces");
+}
+
+#[test]
+fn logs_in_the_store_have_no_gap_and_no_repeat_over_kills() {
+    let (shared, rig) = (Shared::new(), Rig::new());
+    let script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.002; done";
+    let spec = RunSpec { log_every_ms: Some(300), grace_ms: 200, ..saving(script) };
+    let mut link = run(&rig, &shared, spec);
+    let pieces = || shared.keys().iter().filter(|k| k.contains("/logs/")).count();
+    link.until("two pieces", |_| pieces() >= 2);
+    // Some more, which are in no piece yet.
+    let seen = link.logs.len();
+    link.until("more lines", |l| l.logs.len() > seen + 5);
+    kill(&rig, link);
+    // What was carried, but not remembered, is found in the store.
+    let state = rig.base().join("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    let mut memory: serde_json::Value = serde_json::from_str(&text).unwrap();
+    memory["shipped"] = 0.into();
+    std::fs::write(&state, memory.to_string()).unwrap();
+    rig.start();
+    let (mut link, _) = rig.hello(0);
+    link.send(&ToAgent::Store { access: Box::new(shared.access()) });
+    link.settled();
+    let log = shared.log(3);
+    assert!(log.len() > seen);
+    for (i, record) in log.iter().enumerate() {
+        assert_eq!(record.line, (i + 1).to_string());
+    }
+    assert_eq!(shared.outcome(3).log_end, log.last().unwrap().offset);
 }
 
 #[test]
@@ -647,7 +673,7 @@ fn what_cannot_be_restored_whole_is_not_restored_at_all() {
     wrong("a path that leaves", "leave the folder", &odd);
     let mut odd = stored.clone();
     odd.objects.values_mut().for_each(|key| *key = format!("../{key}"));
-    wrong("a key that leaves", "no key", &odd);
+    wrong("a key that leaves", "no key of a job's store", &odd);
     let mut odd = stored.clone();
     odd.objects.clear();
     wrong("a manifest with holes", "does not say where", &odd);
@@ -671,6 +697,42 @@ fn what_cannot_be_restored_whole_is_not_restored_at_all() {
     assert!(!kept.exists(), "the folder is replaced as a whole");
     let (_, state) = rig.hello(0);
     assert_eq!(state.placed, [Slot::Checkpoint]);
+}
+
+#[test]
+fn a_cut_restore_goes_on_where_it_was() {
+    let (shared, rig) = (Shared::new(), Rig::new());
+    let bytes: Vec<u8> = (0..40_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let folder = Folder::default().file("big", 0o644, bytes.clone());
+    let (_, _, sha256) = files(&folder.tree).next().unwrap();
+    let place = key::file(id(2, 1), "big");
+    let stored = StoredTree {
+        manifest: CheckpointManifest {
+            version: 1,
+            job: rig.config.job.clone(),
+            id: id(2, 1),
+            taken_at: Timestamp::from_millis(0),
+            tree: folder.tree.clone(),
+        },
+        objects: BTreeMap::from([(sha256.to_owned(), place.clone())]),
+    };
+    let mut link = ready(&rig, &shared);
+    // So far it comes; the first stretch is noted.
+    shared.write(&place, &bytes[..20_000_000]);
+    let map = rig.base().join("blobs").join(format!("{sha256}.map"));
+    wait_for("the first stretch", || {
+        assert!(restore(&mut link, &stored).unwrap_err().contains("ends before"));
+        std::fs::read_to_string(&map).is_ok_and(|text| text.lines().any(|line| line == "0"))
+    });
+    kill(&rig, link);
+    let mut link = ready(&rig, &shared);
+    // Fetched again it would be wrong.
+    let mut other = bytes.clone();
+    other[..1000].fill(0);
+    shared.write(&place, &other);
+    restore(&mut link, &stored).unwrap();
+    assert!(std::fs::read(rig.base().join("checkpoint/big")).unwrap() == bytes);
+    assert!(!map.exists());
 }
 
 #[test]
