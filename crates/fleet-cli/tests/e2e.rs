@@ -34,5 +34,7 @@ mod reap;
 mod refusals;
 #[path = "e2e/secrets.rs"]
 mod secrets;
+#[path = "e2e/setup.rs"]
+mod setup;
 #[path = "e2e/strangers.rs"]
 mod strangers;
