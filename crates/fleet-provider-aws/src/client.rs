@@ -96,6 +96,11 @@ impl Clients {
         service!(aws_sdk_sts, self, region, self.config.service_url("sts"))
     }
 
+    /// The role that narrow keys for S3 are taken from, where one is named.
+    pub(crate) fn storage_role(&self) -> Option<String> {
+        self.config.look().var("FLEET_S3_ROLE").map(str::to_owned)
+    }
+
     /// The price list, which lives in two regions only and speaks for all.
     pub(crate) fn pricing(&self) -> aws_sdk_pricing::Client {
         let region = "us-east-1".to_owned();

@@ -16,6 +16,7 @@ mod instance;
 mod network;
 mod offers;
 mod provider;
+mod storage;
 mod wire;
 
 #[cfg(test)]

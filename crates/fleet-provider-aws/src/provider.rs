@@ -15,7 +15,7 @@ use aws_sdk_ec2::error::ProvideErrorMetadata as _;
 use aws_sdk_ec2::types::{InstanceType, Reservation, SpotInstanceRequest};
 use fleet_provider::{
     Auxiliary, Capabilities, Idempotency, Identity, LaunchRequest, Listing, NoticeSource, OwnerTag,
-    Provider, ProviderError, Result, Termination,
+    Provider, ProviderError, Result, StorageKeys, Termination,
 };
 use fleet_provider_kit::Effect;
 use fleet_types::{
@@ -155,6 +155,10 @@ impl Provider for AwsProvider {
     }
 
     fn auxiliary(&self) -> Option<&dyn Auxiliary> {
+        Some(self)
+    }
+
+    fn storage_keys(&self) -> Option<&dyn StorageKeys> {
         Some(self)
     }
 }
