@@ -126,8 +126,8 @@ impl Bucket {
         }
     }
 
-    /// The region that requests are signed for.
-    fn region(&self) -> &str {
+    /// The region that requests are signed for; empty where there is none.
+    pub fn region(&self) -> &str {
         match &self.inner.door {
             Door::S3(s3) => s3.region(),
             Door::Gcs(_) | Door::Azure(_) | Door::Folder(_) => "",

@@ -72,37 +72,22 @@ impl Gcs {
         let inside = is_loopback_url(&base);
         let sts = services.get("sts").map_or(STS, String::as_str).trim_end_matches('/').to_owned();
         let http = Http::new(inside)?;
-        let mut builder = GoogleCloudStorageBuilder::new()
+        let builder = GoogleCloudStorageBuilder::new()
             .with_bucket_name(&uri.bucket)
             .with_base_url(&base)
             .with_retry(objects_retry())
             .with_http_connector(http.clone());
-        let mut signs = Own::Token;
-        let mut project =
-            asking.var("GOOGLE_CLOUD_PROJECT").or(asking.var("CLOUDSDK_CORE_PROJECT"));
         let found = credentials(asking)?;
         let file = found.as_ref().map(|(path, text)| kind_of(path, text)).transpose()?;
-        match (&found, &file) {
-            // Only where its tokens would be made on loopback too.
-            _ if inside && !services.contains_key("oauth2") => signs = Own::Nobody,
-            (Some((path, text)), Some(file)) => {
-                builder = builder.with_application_credentials(path);
-                if file.kind == "service_account" {
-                    let account = ServiceAccount::read(text, services.get("oauth2"))?;
-                    signs = Own::Account(Box::new(account));
-                }
-            }
-            _ if inside => signs = Own::Nobody,
-            // A machine of Google's has credentials without a file.
-            _ => {}
-        }
-        if matches!(signs, Own::Nobody) {
-            let anybody = GcpCredential { bearer: ANYBODY.to_owned() };
-            builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(anybody)));
-        }
-        project = project.or(file.as_ref().and_then(|f| f.project_id.as_deref()));
-        project = project.or(file.as_ref().and_then(|f| f.quota_project_id.as_deref()));
-        let project = project.map(|p| p.trim().to_owned());
+        let project = [asking.var("GOOGLE_CLOUD_PROJECT"), asking.var("CLOUDSDK_CORE_PROJECT")];
+        let project = project.into_iter().flatten().map(|p| p.trim().to_owned()).next();
+        let project = project.or(file.as_ref().and_then(|f| f.project_id.clone()));
+        let project = project.or(file.as_ref().and_then(|f| f.quota_project_id.clone()));
+        let found = found.zip(file).map(|((path, text), file)| (path, text, file.kind));
+        let oauth = services.get("oauth2");
+        // An emulator gets credentials only if their tokens are made on loopback too.
+        let found = found.filter(|_| !inside || oauth.is_some());
+        let (builder, signs) = sign_in(builder, found, oauth, inside)?;
         let store = builder.build().map_err(|e| Refused::Setting(format!("Google Cloud: {e}")))?;
         let location = uri.region.clone().unwrap_or_else(|| "US".to_owned());
         Ok(Self { bucket: uri.bucket.clone(), base, sts, project, location, store, signs, http })
@@ -191,6 +176,31 @@ impl Gcs {
                 other => Err(Refused::Setting(other.to_string())),
             },
         }
+    }
+}
+
+/// Gives the builder what opens the bucket.
+fn sign_in(
+    builder: GoogleCloudStorageBuilder,
+    found: Option<(String, String, String)>,
+    oauth: Option<&String>,
+    inside: bool,
+) -> Result<(GoogleCloudStorageBuilder, Own), Refused> {
+    match found {
+        Some((path, text, kind)) => {
+            let signs = match kind.as_str() {
+                "service_account" => Own::Account(Box::new(ServiceAccount::read(&text, oauth)?)),
+                _ => Own::Token,
+            };
+            Ok((builder.with_application_credentials(path), signs))
+        }
+        None if inside => {
+            let anybody = GcpCredential { bearer: ANYBODY.to_owned() };
+            let anybody = Arc::new(StaticCredentialProvider::new(anybody));
+            Ok((builder.with_credentials(anybody), Own::Nobody))
+        }
+        // A machine of Google's has credentials without a file.
+        None => Ok((builder, Own::Token)),
     }
 }
 

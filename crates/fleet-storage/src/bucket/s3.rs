@@ -46,22 +46,7 @@ impl S3 {
     pub(super) async fn open(asking: &Asking<'_>, regions: &Regions) -> Result<Self, Refused> {
         let uri = asking.uri;
         let overrides = asking.realm.endpoint(ProviderId::Aws);
-        let (named, own) = match uri.kind {
-            StoreKind::R2 => {
-                let endpoint = match &uri.endpoint {
-                    Some(endpoint) => endpoint.clone(),
-                    None => own::r2_endpoint(asking)?,
-                };
-                asking.check(&endpoint, "`?endpoint=`")?;
-                (Some(endpoint), own::r2(asking)?)
-            }
-            StoreKind::S3 | StoreKind::Gcs | StoreKind::Azure | StoreKind::File => {
-                let service = overrides.services.get("s3").or(overrides.api.as_ref());
-                let named = uri.endpoint.as_ref().or(service).cloned();
-                asking.check(named.as_deref().unwrap_or("https://s3.amazonaws.com"), SETTING)?;
-                (named.clone(), own::s3(asking, named.as_deref())?)
-            }
-        };
+        let (named, own) = reach(asking)?;
         let http = Http::new(named.as_deref().is_some_and(is_loopback_url))?;
         let region = regions.of(asking, named.as_deref(), &http).await?;
         // Keys of Amazon's key service open Amazon's buckets, or those of a server that has both.
@@ -196,6 +181,22 @@ impl S3 {
         });
         Ok((url.map_err(Refused::Call)?, life))
     }
+}
+
+/// The server that was named, if one was, and our key for it.
+fn reach(asking: &Asking<'_>) -> Result<(Option<String>, OwnKey), Refused> {
+    let uri = asking.uri;
+    if uri.kind == StoreKind::R2 {
+        let endpoint = uri.endpoint.clone().map_or_else(|| own::r2_endpoint(asking), Ok)?;
+        asking.check(&endpoint, "`?endpoint=`")?;
+        return Ok((Some(endpoint), own::r2(asking)?));
+    }
+    let overrides = asking.realm.endpoint(ProviderId::Aws);
+    let service = overrides.services.get("s3").or(overrides.api.as_ref());
+    let named = uri.endpoint.as_ref().or(service).cloned();
+    asking.check(named.as_deref().unwrap_or("https://s3.amazonaws.com"), SETTING)?;
+    let own = own::s3(asking, named.as_deref())?;
+    Ok((named, own))
 }
 
 /// Requests are signed one by one.

@@ -10,6 +10,9 @@ use ring::hmac;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
+/// Signs with a key that this module does not see.
+pub(super) type Sign<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, String> + 'a;
+
 /// Who signs.
 pub(super) enum Signer<'a> {
     Amazon {
@@ -20,7 +23,7 @@ pub(super) enum Signer<'a> {
     },
     Google {
         email: &'a str,
-        key: &'a dyn Fn(&[u8]) -> Result<Vec<u8>, String>,
+        key: &'a Sign<'a>,
     },
 }
 

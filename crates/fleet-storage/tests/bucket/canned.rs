@@ -194,6 +194,27 @@ fn keys() -> Keys {
 }
 
 #[tokio::test]
+async fn r2_is_found_where_skypilot_keeps_it() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".cloudflare");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("accountid"), "abc123\n").unwrap();
+    let text = "[r2]\naws_access_key_id = R2KEY\naws_secret_access_key = s\n";
+    std::fs::write(folder.join("r2.credentials"), text).unwrap();
+    let home = [("HOME", home.path().to_str().unwrap())];
+    let bucket = open("r2://bucket/runs", &home).await.unwrap();
+    let scope = bucket.job_scope(&job(1), Epoch(1));
+    let grant = bucket.grant(&scope, "m", Trust::Trusted, HOUR).await.unwrap();
+    assert_eq!(grant.access.key, StoreKey::Asked);
+    assert!(grant.note.unwrap().contains("R2 makes no narrower key"));
+    assert_eq!(grant.access.place.endpoint, "https://abc123.r2.cloudflarestorage.com");
+    let put = StoreCall { method: "PUT".into(), key: "000001/x".into(), query: vec![] };
+    let url = bucket.sign(&scope, &[put]).await.unwrap().remove(0).url;
+    assert!(url.starts_with("https://abc123.r2.cloudflarestorage.com/bucket/runs/j-"), "{url}");
+    assert!(url.contains("R2KEY%2F") && url.contains("%2Fauto%2Fs3%2Faws4_request"), "{url}");
+}
+
+#[tokio::test]
 async fn one_refused_call_refuses_them_all() {
     let bucket = s3("s3://bucket/runs?region=us-east-1", &Realm::default(), Keys::new(true)).await;
     let scope = bucket.job_scope(&job(1), Epoch(1));

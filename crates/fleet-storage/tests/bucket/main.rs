@@ -17,6 +17,7 @@ async fn all_of_it(rig: &Rig) {
     saving::only_what_is_whole_is_restored(rig).await;
     saving::a_manifest_leads_nowhere_else(rig).await;
     saving::outcome_output_and_logs_are_read(rig).await;
+    signing::a_mount_is_a_folder_or_an_object(rig).await;
     keeping::what_is_named_stays(rig).await;
     keeping::a_job_is_forgotten_whole(rig).await;
     admin::a_bucket_is_made_once_and_removed_by_its_maker(rig).await;

@@ -34,6 +34,7 @@ pub(crate) struct Rig {
     pub(crate) bucket: Bucket,
     pub(crate) http: reqwest::Client,
     folder: Option<PathBuf>,
+    environment: BTreeMap<String, String>,
     _server: Option<Server>,
     _dir: Option<tempfile::TempDir>,
 }
@@ -45,7 +46,8 @@ impl Rig {
         fleet_provider_kit::http::install_crypto();
         // As a program of somebody else's would reach it.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { bucket, http, folder: None, _server: server, _dir: None }
+        let environment = environment(pairs);
+        Self { bucket, http, folder: None, environment, _server: server, _dir: None }
     }
 
     pub(crate) async fn folder() -> Self {
@@ -81,6 +83,11 @@ impl Rig {
         let server = crate::fake_gcs::start();
         let uri = format!("gs://bucket/runs of mine?endpoint={}", server.url);
         Self::new(&uri, &[("GOOGLE_CLOUD_PROJECT", "p")], None).await
+    }
+
+    /// Another place in the same store.
+    pub(crate) async fn open(&self, uri: &BucketUri) -> Bucket {
+        Buckets::default().open(uri, &Realm::default(), &self.environment, None).await.unwrap()
     }
 
     pub(crate) fn checkpoints(&self) -> BucketCheckpoints {

@@ -9,7 +9,6 @@ use fleet_types::bucket::key;
 use fleet_types::{CheckpointId, Epoch, JobId, LogStream, StoredTree, Timestamp};
 use futures_util::{StreamExt, TryStreamExt};
 use std::io::Write as _;
-use std::time::Duration;
 
 fn base(raised: &Raised) -> Option<CheckpointId> {
     raised.base.as_ref().map(|b| b.manifest.id)
@@ -233,9 +232,7 @@ pub(crate) async fn outcome_output_and_logs_are_read(rig: &Rig) {
     let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
     (0..66).for_each(|_| bomb.write_all(&vec![b'x'; 1 << 20]).unwrap());
     rig.put(&job, 3, &key::log(Epoch(3), 0), &bomb.finish().unwrap()).await;
-    let started = std::time::Instant::now();
     let logs = store.logs(&job, Epoch(3), 0).await.unwrap().try_collect::<Vec<_>>().await;
     let why = logs.unwrap_err().to_string();
     assert!(why.contains("more than 64 MiB"), "{why}");
-    assert!(started.elapsed() < Duration::from_secs(60));
 }

@@ -120,6 +120,19 @@ pub(crate) async fn a_trusted_machine_gets_the_container(rig: &Rig) {
     assert!(grant.note.unwrap().contains("signed one by one"));
 }
 
+/// A mount of one object opens that object, a mount of a folder the folder.
+pub(crate) async fn a_mount_is_a_folder_or_an_object(rig: &Rig) {
+    let job = job(33);
+    rig.put(&job, 1, "000001/data/a b.csv", b"x").await;
+    let uri = rig.bucket.uri();
+    for (below, only) in [("000001/data", None), ("000001/data/a b.csv", Some("a b.csv"))] {
+        let bucket = rig.open(&uri.join(job.as_str()).join(below)).await;
+        let scope = bucket.mount_scope(false).await.unwrap();
+        let folder = uri.join(job.as_str()).join("000001/data").prefix;
+        assert_eq!((scope.only(), scope.prefix()), (only, folder.as_str()), "{below}");
+    }
+}
+
 /// Google's own library signs the same URLs.
 #[tokio::test]
 async fn googles_library_signs_the_same() {

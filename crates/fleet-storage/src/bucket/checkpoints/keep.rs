@@ -11,8 +11,8 @@ use crate::checkpoint::place::{check_job, remove_folder};
 use crate::error::Result;
 use fleet_types::bucket::key::{self, Named};
 use fleet_types::bucket::{Fence, counts};
-use fleet_types::{CheckpointId, Epoch, JobId, StoredTree};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use fleet_types::{CheckpointId, Epoch, JobId};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 /// A job's folder, all of it.
@@ -47,37 +47,10 @@ impl BucketCheckpoints {
     pub(super) async fn keep_newest(&self, job: &JobId, n: u32) -> Result<usize> {
         check_job(job)?;
         let inventory = self.inventory(job).await?;
-        let mut read: BTreeMap<CheckpointId, StoredTree> = BTreeMap::new();
-        let mut newest = None;
-        for id in inventory.published.iter().rev().copied() {
-            if !counts(id, &inventory.fences) {
-                continue;
-            }
-            let Some(Ok(stored)) = self.stored(job, id).await? else { continue };
-            let is_whole = lack(&stored, &inventory.sizes).is_none();
-            read.insert(id, stored);
-            if is_whole {
-                newest = Some(id);
-                break;
-            }
-        }
         // One that cannot be restored does not count as kept, and with none nothing is safe to remove.
-        let Some(newest) = newest else { return Ok(0) };
+        let Some(newest) = self.newest_whole(job, &inventory).await? else { return Ok(0) };
         let goes = goes(&inventory, newest, n);
-        let mut named: HashSet<String> = HashSet::new();
-        for id in inventory.published.iter().filter(|id| !goes.contains(id)) {
-            let stored = match read.remove(id) {
-                Some(stored) => Some(stored),
-                None => self.stored(job, *id).await?.and_then(std::result::Result::ok),
-            };
-            named.extend(stored.into_iter().flat_map(|s| s.objects.into_values()));
-        }
-        for epoch in &inventory.outputs {
-            let id = CheckpointId { epoch: *epoch, number: 0 };
-            let stored = self.stored_at(job, id, &key::output(*epoch)).await?;
-            let stored = stored.and_then(std::result::Result::ok);
-            named.extend(stored.into_iter().flat_map(|s| s.objects.into_values()));
-        }
+        let named = self.named(job, &inventory, &goes).await?;
         let whole = |key: &str| format!("{job}/{key}");
         self.bucket.delete(goes.iter().map(|id| whole(&key::manifest(*id))).collect()).await?;
         let settled = |key: &str| number_of(key).is_some_and(|id| inventory.is_settled(id));
@@ -85,6 +58,48 @@ impl BucketCheckpoints {
         self.bucket.delete(files.map(|k| whole(k)).collect()).await?;
         self.bucket.prune(job, &goes);
         Ok(goes.len())
+    }
+
+    /// The newest checkpoint that counts and whose files are all there.
+    async fn newest_whole(
+        &self,
+        job: &JobId,
+        inventory: &Inventory,
+    ) -> Result<Option<CheckpointId>> {
+        for id in inventory.published.iter().rev().copied() {
+            if !counts(id, &inventory.fences) {
+                continue;
+            }
+            if let Some(Ok(stored)) = self.stored(job, id).await?
+                && lack(&stored, &inventory.sizes).is_none()
+            {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files that a checkpoint which stays, or an output, names.
+    async fn named(
+        &self,
+        job: &JobId,
+        inventory: &Inventory,
+        goes: &BTreeSet<CheckpointId>,
+    ) -> Result<HashSet<String>> {
+        let stay = inventory.published.iter().copied().filter(|id| !goes.contains(id));
+        let manifests = stay.map(|id| (id, key::manifest(id)));
+        let outputs = inventory
+            .outputs
+            .iter()
+            .map(|epoch| (CheckpointId { epoch: *epoch, number: 0 }, key::output(*epoch)));
+        let mut named = HashSet::new();
+        for (id, key) in manifests.chain(outputs) {
+            // One that cannot be followed names nothing that could ever be restored.
+            if let Some(Ok(stored)) = self.stored_at(job, id, &key).await? {
+                named.extend(stored.objects.into_values());
+            }
+        }
+        Ok(named)
     }
 
     /// Removes everything of a job; its manifests first, so that none is left that names nothing.
