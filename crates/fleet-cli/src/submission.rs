@@ -13,6 +13,7 @@ use fleet_controller::Home;
 use fleet_controller::api::{Account, MountSnapshot, Submission, TaskSubmission};
 use fleet_spec::{MountSource, Overrides, Task};
 use fleet_storage::{FreezeOptions, Frozen, SnapshotStore};
+use fleet_types::StoreKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +121,7 @@ pub(crate) fn build(
             let mut values = written;
             let asked = secrets.iter().filter(|(k, _)| task.secrets.contains_key(*k));
             values.extend(asked.map(|(k, v)| (k.clone(), v.clone())));
+            check_store(task)?;
             freezer.task(task, values)
         })
         .collect::<Result<Vec<_>>>()?;
@@ -130,6 +132,19 @@ pub(crate) fn build(
         execution: file.parsed.execution,
         tasks,
     })
+}
+
+/// Until machines have saved into every kind of bucket end to end, only a folder that all see is taken.
+fn check_store(task: &Task) -> Result<()> {
+    match &task.checkpoint.store {
+        Some(uri) if uri.kind != StoreKind::File => {
+            Err(Error::not_supported(&format!("`checkpoint.store: {uri}`")).hint(
+                "leave it out: checkpoints are kept in the fleet home; or name a folder that every \
+                 machine sees (file:///…)",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Puts local folders and files into the home's snapshot store.

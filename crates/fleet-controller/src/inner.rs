@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::clouds::Clouds;
 use crate::home::Home;
 use crate::mail::Mail;
+use crate::stores::Stores;
 use crate::vault::Vault;
 use fleet_storage::{LocalCheckpoints, SnapshotStore};
 use fleet_store::Store;
@@ -24,6 +25,7 @@ pub(crate) struct Inner {
     pub clouds: Clouds,
     pub snapshots: Arc<SnapshotStore>,
     pub checkpoints: Arc<LocalCheckpoints>,
+    pub stores: Stores,
     pub agent: AgentBinary,
     pub version: String,
     jobs: Mutex<HashMap<JobId, mpsc::Sender<Mail>>>,
@@ -66,6 +68,7 @@ impl Inner {
             clouds,
             snapshots,
             checkpoints,
+            stores: Stores::default(),
             agent,
             version,
             jobs: Mutex::default(),

@@ -353,7 +353,12 @@ impl Job {
             Want::Watch { epoch } => {
                 let Some(attempt) = self.state.attempt(epoch).cloned() else { return };
                 let contact = Arc::new(Contact::default());
-                let task = tokio::spawn(effects::watch::run(scene, attempt, contact.clone()));
+                let task = tokio::spawn(effects::watch::run(
+                    scene,
+                    attempt,
+                    contact.clone(),
+                    self.journal.clone(),
+                ));
                 Work { task, goal: None, attempt: None, pulls: None, contact: Some(contact) }
             }
             Want::Session { epoch, goal } => {

@@ -24,6 +24,7 @@ mod journal;
 mod keeper;
 mod keys;
 mod mail;
+mod outcome;
 mod planning;
 mod reap;
 mod reconcile;
@@ -32,6 +33,7 @@ mod run_spec;
 mod sandbox;
 mod scene;
 mod session;
+mod stores;
 mod vault;
 
 pub use controller::{Controller, Options};

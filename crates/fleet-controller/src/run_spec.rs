@@ -8,12 +8,17 @@ use fleet_agent_api::{RunSpec, SignalTarget};
 use fleet_spec::SignalTo;
 use fleet_types::{Epoch, JobId};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The relay is for small things: a home line carries no more in two minutes.
 pub(crate) const CHECKPOINT_LIMIT: u64 = 2 << 30;
 
+/// Seconds between two log objects in a job's store.
+const LOG_EVERY: f64 = 30.0;
+const SHORTEST_LOG: Duration = Duration::from_secs(1);
+
 /// Builds the order. Secrets come from the vault and go to the machine only here.
-pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> {
+pub(crate) fn run_spec(scene: &Scene, epoch: Epoch, warning: Duration) -> Result<RunSpec, Parting> {
     let doc = &scene.doc;
     let task = &doc.task;
     let secrets = scene
@@ -43,9 +48,9 @@ pub(crate) fn run_spec(scene: &Scene, epoch: Epoch) -> Result<RunSpec, Parting> 
         grace_ms: doc.facts.grace_ms,
         quiet_ms: checkpoint.quiet.as_millis() as u64,
         checkpoint_limit: CHECKPOINT_LIMIT,
-        to_store: false,
-        warning_ms: None,
-        log_every_ms: None,
+        to_store: checkpoint.store.is_some(),
+        warning_ms: (!warning.is_zero()).then_some(warning.as_millis() as u64),
+        log_every_ms: Some(scene.secs(LOG_EVERY).max(SHORTEST_LOG).as_millis() as u64),
     })
 }
 

@@ -8,6 +8,8 @@ mod reach;
 mod relay;
 mod talk;
 
+pub(crate) use talk::exit;
+
 use crate::contact::Contact;
 use crate::journal::Journal;
 use crate::mail::Pull;

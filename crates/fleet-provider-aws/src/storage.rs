@@ -59,8 +59,11 @@ impl StorageKeys for AwsProvider {
 impl AwsProvider {
     async fn current(&self) -> Result<aws_credential_types::Credentials> {
         self.clients.chain.current().await.map_err(|e| {
-            let error = ProviderError::new(Fault::Auth, Scope::Provider, "storage", "NoCredentials");
-            error.message(format!("no AWS credentials for S3: {e}; run `aws configure` or `aws sso login`"))
+            let error =
+                ProviderError::new(Fault::Auth, Scope::Provider, "storage", "NoCredentials");
+            error.message(format!(
+                "no AWS credentials for S3: {e}; run `aws configure` or `aws sso login`"
+            ))
         })
     }
 

@@ -5,6 +5,8 @@
 
 use crate::contact::Contact;
 use crate::death::Absence;
+use crate::journal::Journal;
+use crate::outcome;
 use crate::scene::Scene;
 use fleet_lifecycle::{Attempt, Happening};
 use fleet_provider::OwnerTag;
@@ -16,7 +18,7 @@ use std::time::Duration;
 const SPOKEN: Duration = Duration::from_secs(30);
 
 /// Watches the machine of `attempt` until its death. `contact` asks for a look at once.
-pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
+pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>, journal: Journal) {
     let facts = &scene.doc.facts;
     let epoch = attempt.epoch;
     let id = attempt.place.provider;
@@ -44,6 +46,7 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
                 match instance.state {
                     InstanceState::Stopped { cause } | InstanceState::Terminated { cause } => {
                         let at = instance.ended_at.unwrap_or_else(|| scene.now());
+                        outcome::tell(&scene, epoch, &journal).await;
                         return scene.tell(Happening::Dead { epoch, cause, at }).await;
                     }
                     InstanceState::Marked { at } if !noticed => {
@@ -86,6 +89,7 @@ pub(crate) async fn run(scene: Scene, attempt: Attempt, contact: Arc<Contact>) {
                 {
                     let at = absence.since().unwrap_or_else(|| scene.now());
                     let cause = DeathCause::Unsaid;
+                    outcome::tell(&scene, epoch, &journal).await;
                     return scene.tell(Happening::Dead { epoch, cause, at }).await;
                 }
             }

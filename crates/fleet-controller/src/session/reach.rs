@@ -5,6 +5,7 @@
 
 use super::Parting;
 use crate::keys::JobKeys;
+use crate::record::JobDoc;
 use crate::scene::Scene;
 use fleet_agent_api::{AgentConfig, Notifier, PROTOCOL};
 use fleet_lifecycle::Attempt;
@@ -19,6 +20,8 @@ pub(super) struct Reached {
     pub session: Session,
     pub channel: Channel,
     pub host: String,
+    /// How long its cloud warns before it takes the machine.
+    pub warning: Duration,
 }
 
 /// Replaces the host key by the one on standard input. In the sandbox `FLEET_SSHD_DIR` names the
@@ -80,7 +83,7 @@ pub(super) async fn reach(scene: &Scene, attempt: &Attempt) -> Result<Reached, P
     let command =
         format!("exec {agent} attach {} {}", fleet_ssh::quote(job.as_str()), attempt.epoch);
     let channel = session.open(&command).await.map_err(|e| gone(&e))?;
-    Ok(Reached { session, channel, host: target.host })
+    Ok(Reached { session, channel, host: target.host, warning: caps.warning })
 }
 
 async fn connect(target: &Target) -> Result<Session, Parting> {
@@ -158,7 +161,7 @@ async fn start(
         notice_poll_ms: facts.time_scale.secs(5.0).max(Duration::from_millis(250)).as_millis()
             as u64,
         beat_ms: 5_000,
-        alone_ms: None,
+        alone_ms: alone(&scene.doc, end_machine(realm, attempt, caps)),
     };
     let json = serde_json::to_vec(&config).map_err(|e| Parting::Lost(e.to_string()))?;
     let output = session
@@ -174,6 +177,15 @@ async fn start(
         126 | 127 => Err(Parting::Unfit(format!("the agent does not run there: {why}"))),
         _ => Err(Parting::Lost(format!("the agent did not start: {why}"))),
     }
+}
+
+/// With its outcome in the job's store, a machine that nobody is in contact with ends itself after this.
+const ALONE: Duration = Duration::from_secs(120);
+
+fn alone(doc: &JobDoc, end: EndMachine) -> Option<u64> {
+    let can = doc.task.checkpoint.store.is_some() && end != EndMachine::Never;
+    let span = doc.facts.time_scale.span(ALONE).max(Duration::from_secs(5));
+    can.then_some(span.as_millis() as u64)
 }
 
 /// How the agent may end its machine: a call to the sandbox in a sandbox, a shutdown only in a realm

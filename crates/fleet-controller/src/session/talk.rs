@@ -23,10 +23,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 mod acks;
+mod store;
 mod take;
 
 use acks::Acks;
-use take::{exit, note, tell_notice};
+use store::StoreTalk;
+pub(crate) use take::exit;
+use take::{note, tell_notice};
 
 /// Contact is shown to the agent this often.
 const PING: Duration = Duration::from_secs(4);
@@ -37,7 +40,7 @@ const SHORTEST_MUTE: Duration = Duration::from_secs(5);
 
 /// Talks until the connection ends.
 pub(super) async fn talk(s: &mut SessionScene, reached: Reached) -> Parting {
-    let Reached { session, channel, host } = reached;
+    let Reached { session, channel, host, warning } = reached;
     let (mut reader, mut writer) = tokio::io::split(channel);
     let (out, mut queue) = mpsc::channel::<Bytes>(32);
     let writing = tokio::spawn(async move {
@@ -47,7 +50,7 @@ pub(super) async fn talk(s: &mut SessionScene, reached: Reached) -> Parting {
             }
         }
     });
-    let mut talk = Talk::new(s, out, host);
+    let mut talk = Talk::new(s, out, host, warning);
     let parting = talk.run(s, &mut reader).await;
     drop(talk);
     writing.abort();
@@ -59,6 +62,8 @@ struct Talk {
     epoch: Epoch,
     out: mpsc::Sender<Bytes>,
     host: String,
+    /// How long its cloud warns before it takes the machine.
+    warning: Duration,
     relay: Relay,
     /// The agent's state as last told; `None` before its welcome.
     agent: Option<AgentState>,
@@ -67,6 +72,7 @@ struct Talk {
     putting: Option<(Slot, HashMap<String, u64>, BlobSource)>,
     prepared: bool,
     restored: Option<Restored>,
+    store: StoreTalk,
     restore_asked: bool,
     start_asked: bool,
     stop_asked: bool,
@@ -80,7 +86,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(s: &SessionScene, out: mpsc::Sender<Bytes>, host: String) -> Self {
+    fn new(s: &SessionScene, out: mpsc::Sender<Bytes>, host: String, warning: Duration) -> Self {
         let doc = &s.scene.doc;
         let epoch = s.attempt.borrow().epoch;
         let keep = doc.task.checkpoint.keep;
@@ -89,12 +95,14 @@ impl Talk {
             epoch,
             out,
             host,
+            warning,
             relay,
             agent: None,
             to_put: VecDeque::new(),
             putting: None,
             prepared: false,
             restored: None,
+            store: StoreTalk::default(),
             restore_asked: false,
             start_asked: false,
             stop_asked: false,
@@ -156,7 +164,7 @@ impl Talk {
                     if mute > 1 {
                         Err(Parting::Lost("the agent is silent".into()))
                     } else {
-                        self.say(&ToAgent::Ping).await
+                        self.tend(s).await
                     }
                 }
             };
@@ -200,6 +208,10 @@ impl Talk {
             }
             FromAgent::Need { slot, blobs } => self.need(slot, blobs),
             FromAgent::Placed { slot } => self.placed(s, slot).await,
+            FromAgent::PutFailed { slot: Slot::Checkpoint, reason } if self.store.restoring => {
+                // The store may answer the next time; the limit for preparing bounds it.
+                Err(Parting::Lost(format!("the checkpoint could not be fetched: {reason}")))
+            }
             FromAgent::PutFailed { slot, reason } => {
                 Err(Parting::Unfit(format!("{slot:?} could not be put there: {reason}")))
             }
@@ -223,16 +235,11 @@ impl Talk {
                 self.settle(s).await
             }
             FromAgent::Beat(_) => Ok(()),
-            FromAgent::Slow { bytes, per_second, warning_ms } => {
-                let id = &s.scene.doc.facts.id;
-                tracing::warn!(job = %id, bytes, per_second, warning_ms, "a checkpoint does not fit the warning");
-                Ok(())
+            message @ (FromAgent::Saved(_) | FromAgent::Sign { .. } | FromAgent::Slow { .. }) => {
+                self.hear_of_store(s, message).await
             }
-            FromAgent::Saved(_)
-            | FromAgent::Sign { .. }
-            | FromAgent::Mounted { .. }
-            | FromAgent::MountFailed { .. } => {
-                Err(Parting::Lost("the agent speaks of a store that it was not given".into()))
+            FromAgent::Mounted { .. } | FromAgent::MountFailed { .. } => {
+                Err(Parting::Lost("the agent speaks of a mount that it was not given".into()))
             }
             FromAgent::Refused { reason }
                 if self.start_asked
@@ -277,7 +284,12 @@ impl Talk {
         }
         let task = state.task.clone();
         let (settled, log_end) = (state.settled, state.log_end);
+        let saved = state.saved.clone();
         self.agent = Some(state);
+        self.name_store(s).await?;
+        if let Some(saved) = saved {
+            self.saved(s, &saved).await;
+        }
         self.task(s, task).await?;
         if settled {
             self.settled = Some(log_end);
@@ -335,6 +347,9 @@ impl Talk {
         if self.putting.as_ref().is_some_and(|(p, ..)| *p == slot) {
             self.putting = None;
         }
+        if slot == Slot::Checkpoint {
+            self.store.restoring = false;
+        }
         if let Some(agent) = &mut self.agent {
             agent.placed.push(slot);
         }
@@ -349,10 +364,11 @@ impl Talk {
         match goal {
             SessionGoal::Prepare => Ok(()),
             SessionGoal::Run if !idle || !self.prepared || self.putting.is_some() => Ok(()),
+            SessionGoal::Run if self.store.restoring => Ok(()),
             SessionGoal::Run if !self.restore_asked => self.restore(s).await,
             SessionGoal::Run if !self.start_asked => {
                 self.start_asked = true;
-                let spec = Box::new(crate::run_spec::run_spec(&s.scene, self.epoch)?);
+                let spec = Box::new(crate::run_spec::run_spec(&s.scene, self.epoch, self.warning)?);
                 self.say(&ToAgent::Start { spec }).await
             }
             SessionGoal::Run => Ok(()),
@@ -373,6 +389,9 @@ impl Talk {
     /// Fences the older epochs and puts the newest published checkpoint in place.
     async fn restore(&mut self, s: &mut SessionScene) -> Result<(), Parting> {
         self.restore_asked = true;
+        if s.scene.doc.task.checkpoint.store.is_some() {
+            return self.restore_from_store(s).await;
+        }
         let store = s.scene.inner.checkpoints.clone();
         let job = s.scene.doc.facts.id.clone();
         let lost = |e: fleet_storage::Error| Parting::Lost(format!("the checkpoint store: {e}"));
@@ -422,6 +441,16 @@ impl Talk {
             TaskStep::Run => Happening::Started { epoch, at, restored },
         };
         s.scene.tell(told).await;
+    }
+
+    /// Shows contact, and does what waited for a better moment.
+    async fn tend(&mut self, s: &mut SessionScene) -> Result<(), Parting> {
+        self.say(&ToAgent::Ping).await?;
+        if self.agent.is_none() {
+            return Ok(());
+        }
+        self.name_store(s).await?;
+        self.pursue(s).await
     }
 
     async fn say(&self, message: &ToAgent) -> Result<(), Parting> {

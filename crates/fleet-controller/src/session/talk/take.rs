@@ -132,7 +132,7 @@ fn sync(s: &SessionScene) -> acks::Sync {
     tokio::spawn(async move { journal.sync().await })
 }
 
-pub(super) fn exit(end: &TaskEnd) -> Exit {
+pub(crate) fn exit(end: &TaskEnd) -> Exit {
     Exit {
         code: end.code.or(end.signal.map(|s| 128 + s)).unwrap_or(1),
         in_setup: end.step == fleet_agent_api::TaskStep::Setup,
