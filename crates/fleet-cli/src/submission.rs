@@ -13,7 +13,6 @@ use fleet_controller::Home;
 use fleet_controller::api::{Account, MountSnapshot, Submission, TaskSubmission};
 use fleet_spec::{MountSource, Overrides, Task};
 use fleet_storage::{FreezeOptions, Frozen, SnapshotStore};
-use fleet_types::StoreKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -134,16 +133,13 @@ pub(crate) fn build(
     })
 }
 
-/// Until machines have saved into every kind of bucket end to end, only a folder that all see is taken.
+/// A store is not taken until saving into one was shown end to end: nobody pays for a task whose
+/// checkpoints may go nowhere.
 fn check_store(task: &Task) -> Result<()> {
     match &task.checkpoint.store {
-        Some(uri) if uri.kind != StoreKind::File => {
-            Err(Error::not_supported(&format!("`checkpoint.store: {uri}`")).hint(
-                "leave it out: checkpoints are kept in the fleet home; or name a folder that every \
-                 machine sees (file:///…)",
-            ))
-        }
-        _ => Ok(()),
+        Some(uri) => Err(Error::not_supported(&format!("`checkpoint.store: {uri}`"))
+            .hint("leave it out: checkpoints are kept in the fleet home on this machine")),
+        None => Ok(()),
     }
 }
 
