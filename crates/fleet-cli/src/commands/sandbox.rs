@@ -108,8 +108,19 @@ pub(crate) fn down(context: &Context) -> Result<u8> {
 /// `fleet sandbox status`.
 pub(crate) fn status(context: &Context) -> Result<u8> {
     let home = context.home()?;
-    match settled(context, &home)? {
-        Some(state) => show(context, &state),
+    let shown = match settled(context, &home)? {
+        Some(state) => match show(context, &state) {
+            // It ended between the look and the question.
+            Err(e) if settled(context, &home)?.is_some_and(|s| s.pid == state.pid) => {
+                return Err(e);
+            }
+            Err(_) => None,
+            Ok(code) => Some(code),
+        },
+        None => None,
+    };
+    match shown {
+        Some(code) => Ok(code),
         None if context.printer.json => {
             context.printer.json(&json!({ "running": false, "pid": null, "instances": 0 }))?;
             Ok(0)
