@@ -105,12 +105,13 @@ impl Realm {
 }
 
 /// Beginnings of the credentials that the sandbox hands out.
-const SANDBOX_CREDENTIALS: [&str; 5] = [
+const SANDBOX_CREDENTIALS: [&str; 6] = [
     "AKIASANDBOX",
     "sandbox/dummy/",
     "vast-sandbox-dummy-key-",
     "lambda-sandbox-dummy-key-",
     "runpod-sandbox-dummy-key-",
+    "ya29.sandbox-dummy-",
 ];
 
 /// Whether `text` is a credential that means nothing outside a sandbox.

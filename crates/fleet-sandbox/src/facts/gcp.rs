@@ -79,12 +79,12 @@ const NEWEST: &str = "us-central1:b us-east4:b us-east1:b us-west1:c europe-west
 #[rustfmt::skip]
 pub(crate) const GPUS: &[Gpu] = &[
     Gpu { sets: &[(1, 48), (2, 48), (4, 96)], attachable: MANY,
-        ..gpu("nvidia-tesla-t4",   "T4",   "Nvidia Tesla T4",   0.35, 0.22) },
+        ..gpu("nvidia-tesla-t4",   "T4",   "Nvidia Tesla T4",   0.35, 0.32) },
     Gpu { sets: &[(1, 12), (2, 24), (4, 48), (8, 96)], attachable: SOME,
-        ..gpu("nvidia-tesla-v100", "V100", "Nvidia Tesla V100", 2.48, 0.99) },
+        ..gpu("nvidia-tesla-v100", "V100", "Nvidia Tesla V100", 2.48, 1.06) },
     Gpu { sets: &[(1, 16), (2, 32), (4, 96)], attachable: SOME,
         ..gpu("nvidia-tesla-p100", "P100", "Nvidia Tesla P100", 1.46, 0.58) },
-    gpu("nvidia-l4",            "L4",        "Nvidia L4",               0.56,   0.35),
+    gpu("nvidia-l4",            "L4",        "Nvidia L4",               0.56,   0.37),
     gpu("nvidia-tesla-a100",    "A100",      "Nvidia Tesla A100",       2.934,  0.92),
     gpu("nvidia-a100-80gb",     "A100-80GB", "Nvidia Tesla A100 80GB",  3.928,  1.571),
     gpu("nvidia-h100-80gb",     "H100",      "Nvidia H100 80GB",        9.796,  2.253),
