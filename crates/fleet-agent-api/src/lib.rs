@@ -12,8 +12,8 @@ mod store;
 pub use frame::{Blob, Decoder, Frame, FrameError, MAX_FRAME, encode_blob, encode_message};
 pub use message::{
     AgentConfig, AgentState, Beat, FromAgent, GpuSample, Invitation, LogRecord, Notice, Notifier,
-    RunSpec, SignalTarget, SignedCall, Slot, Source, StopOrder, StopReason, TaskEnd, TaskState, TaskStep, ToAgent,
-    Want,
+    RunSpec, SignalTarget, SignedCall, Slot, Source, StopOrder, StopReason, TaskEnd, TaskState,
+    TaskStep, ToAgent, Want,
 };
 pub use store::{
     MountForm, MountOrder, OutcomeRecord, Saved, StoreAccess, StoreCall, StoreKey, StorePlace, Tool,

@@ -4,7 +4,9 @@
 
 use crate::phase::{planning, recovering};
 use crate::{Attempt, Happening, InFlight, Phase, Reaction, RefusedPlace, RowChange, Turn, react};
-use fleet_types::{EndCause, EventBody, Instance, InstanceState, MachineClass, Refusal, Token, Usd};
+use fleet_types::{
+    EndCause, EventBody, Instance, InstanceState, MachineClass, Refusal, Token, Usd,
+};
 use std::time::Duration;
 
 pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {

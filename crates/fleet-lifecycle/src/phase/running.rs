@@ -3,9 +3,7 @@
 //!
 //! Invariant 16: a task that is in its setup has begun; whatever befalls it then is treated as in `run`.
 
-use crate::{
-    Exit, Goal, Happening, Phase, Restored, Turn, phase::recovering, phase::stopping,
-};
+use crate::{Exit, Goal, Happening, Phase, Restored, Turn, phase::recovering, phase::stopping};
 use fleet_types::{EndCause, Epoch, EventBody, Outcome, Timestamp};
 use std::time::Duration;
 
@@ -47,12 +45,7 @@ pub(crate) fn step(turn: &mut Turn<'_>, happening: Happening) {
 }
 
 /// The task has begun, with its setup until `run` says otherwise.
-pub(crate) fn begin(
-    turn: &mut Turn<'_>,
-    epoch: Epoch,
-    at: Timestamp,
-    restored: Option<Restored>,
-) {
+pub(crate) fn begin(turn: &mut Turn<'_>, epoch: Epoch, at: Timestamp, restored: Option<Restored>) {
     tell_restored(turn, epoch, restored);
     if let Some(attempt) = turn.attempt_mut(epoch) {
         attempt.begun_at.get_or_insert(at);
